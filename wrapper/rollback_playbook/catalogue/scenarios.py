@@ -1,0 +1,156 @@
+"""The scenarios: one playbook each, with its metadata beside its plays."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rollback_playbook.errors import UsageError
+
+#: The plays a scenario may have, in this order (docs/reference/phases.md).
+PHASES = (
+    "Declare",
+    "Protect",
+    "Assess",
+    "Preserve",
+    "Prepare",
+    "Pause",
+    "Switch",
+    "Verify",
+    "Resume",
+    "Confirm",
+    "Close",
+)
+
+#: The phases after whose start production is no longer as it was found.
+CHANGING_PHASES = frozenset({"Protect", "Pause", "Switch", "Resume"})
+
+#: While one of these runs, users must not be let in again before a gate has passed.
+UNSAFE_PHASES = frozenset({"Pause", "Switch", "Verify"})
+
+_TITLE = re.compile(r"^ +title: *(?P<title>.+?) *$", re.MULTILINE)
+_HEAD_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One play of a scenario: its name and the host pattern it runs on."""
+
+    name: str
+    hosts: str
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A playbook and what its ``rollback_scenario`` variable says about it."""
+
+    name: str
+    path: Path
+    title: str
+    level: str
+    target_seconds: float
+    when: str
+    when_not: str
+    undo: str
+    approval: str
+    protects_first: bool
+    phases: tuple[Phase, ...]
+
+    @property
+    def decides_first(self) -> bool:
+        """Whether Assess may run before anything is changed, to refuse or to inform.
+
+        A scenario that asks for protection within seconds does not wait for it.
+        """
+        return not self.protects_first and self.has("Assess")
+
+    def has(self, phase: str) -> bool:
+        """Whether the scenario has a play of this name."""
+        return any(phase == each.name for each in self.phases)
+
+
+def scenario_files(folders: Iterable[Path]) -> dict[str, Path]:
+    """Every scenario's file by the scenario's name; a later folder never hides an earlier one."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.yml")):
+            found.setdefault(path.stem.replace("_", "-"), path)
+    return found
+
+
+def title_of(path: Path) -> str:
+    """The title, read from the head of the file: a help page parses no YAML."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES).decode(errors="replace")
+    match = _TITLE.search(head)
+    return match["title"] if match else ""
+
+
+def find(name: str, folders: Sequence[Path]) -> Scenario:
+    """The scenario of this name.
+
+    Raises UsageError when there is none, or when its file is not a scenario.
+    """
+    files = scenario_files(folders)
+    if name not in files:
+        close = difflib.get_close_matches(name, files, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else "rollback-playbook list"
+        raise UsageError(f"there is no scenario named {name!r}", hint=hint)
+    return load(name, files[name])
+
+
+def load(name: str, path: Path) -> Scenario:
+    """Read one scenario; raises UsageError with the file's name when it is malformed."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        plays = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506
+    except (OSError, yaml.YAMLError) as error:
+        raise UsageError(f"{path} cannot be read as a playbook: {error}") from error
+    try:
+        return _from_plays(name, path, plays)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"{path} is not a scenario: {error}",
+            hint="its first play needs vars.rollback_scenario with title, level and "
+            "target_seconds; its plays bear the names of the phases",
+        ) from error
+
+
+def _from_plays(name: str, path: Path, plays: Any) -> Scenario:
+    if not isinstance(plays, list) or not plays:
+        raise ValueError("it holds no plays")
+    metadata = plays[0].get("vars", {})["rollback_scenario"]
+    phases = tuple(Phase(play["name"], _pattern(play["hosts"])) for play in plays)
+    _require_order([phase.name for phase in phases])
+    return Scenario(
+        name=name,
+        path=path,
+        title=str(metadata["title"]),
+        level=str(metadata["level"]),
+        target_seconds=float(metadata["target_seconds"]),
+        when=str(metadata.get("when", "")).strip(),
+        when_not=str(metadata.get("when_not", "")).strip(),
+        undo=str(metadata.get("undo", "")).strip(),
+        approval=str(metadata.get("approval", "operator")),
+        protects_first=bool(metadata.get("protects_first", False)),
+        phases=phases,
+    )
+
+
+def _pattern(hosts: str | list[str]) -> str:
+    return hosts if isinstance(hosts, str) else ":".join(hosts)
+
+
+def _require_order(names: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in PHASES]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is not a phase")
+    positions = [PHASES.index(name) for name in names]
+    if positions != sorted(set(positions)):
+        raise ValueError(f"its phases are out of order: {', '.join(names)}")

@@ -1,0 +1,107 @@
+"""Which hosts a scenario reaches in an environment; a pattern that matches nothing is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rollback_playbook.errors import RefusedError, UsageError
+
+_TIMEOUT_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class ResolvedHosts:
+    """The hosts of every pattern, and the plain (untemplated) variables of every host."""
+
+    by_pattern: Mapping[str, tuple[str, ...]]
+    groups: Mapping[str, tuple[str, ...]]
+    variables: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All hosts that any play reaches, sorted."""
+        return tuple(sorted(self.variables))
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight hexadecimal digits that change when the set of hosts does."""
+        return hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:8]
+
+    def variable(self, name: str) -> Any:
+        """The variable's value on the first host that has it, else None."""
+        for variables in self.variables.values():
+            if name in variables:
+                return variables[name]
+        return None
+
+
+def resolve_hosts(
+    inventory: str, patterns: Sequence[str], limit: str, *, environment: Mapping[str, str]
+) -> ResolvedHosts:
+    """Ask Ansible.
+
+    Raises UsageError when the inventory cannot be read or a part of the limit matches nothing,
+    and RefusedError when a part of a play's pattern matches nothing: Ansible itself only warns,
+    and a play without hosts ends with exit code 0.
+    """
+    question = {"inventory": inventory, "patterns": list(dict.fromkeys(patterns)), "limit": limit}
+    answer = _ask(question, environment)
+    if "error" in answer:
+        raise UsageError(f"the inventory {inventory} cannot be read: {answer['error']}")
+    if answer["limit_unmatched"]:
+        raise UsageError(
+            f"--limit {limit!r}: {_quoted(answer['limit_unmatched'])} matches no host",
+            hint=f"hosts and groups here: {', '.join(_known(answer))}",
+        )
+    if answer["unmatched"]:
+        pattern, missing = next(iter(answer["unmatched"].items()))
+        raise RefusedError(
+            f"the scenario needs hosts {pattern!r}, but {_quoted(missing)} matches none in "
+            f"{inventory}; nothing was changed",
+            hint=f"hosts and groups here: {', '.join(_known(answer))}",
+        )
+    empty = [pattern for pattern, names in answer["patterns"].items() if not names]
+    if empty:
+        raise RefusedError(
+            f"no host is left for {_quoted(empty)}"
+            + (f" under --limit {limit!r}" if limit else "")
+            + "; nothing was changed",
+            hint="every phase of a scenario needs at least one host",
+        )
+    return ResolvedHosts(
+        by_pattern={key: tuple(names) for key, names in answer["patterns"].items()},
+        groups={key: tuple(names) for key, names in answer["groups"].items()},
+        variables=answer["variables"],
+    )
+
+
+def _ask(question: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "rollback_playbook.plan.inventory_probe"],
+        input=json.dumps(question),
+        env=dict(environment),
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_SECONDS,
+        check=False,
+    )
+    if done.returncode != 0:
+        return {"error": done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "?"}
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def _known(answer: Mapping[str, Any]) -> list[str]:
+    groups = [name for name in answer["groups"] if name not in ("all", "ungrouped")]
+    hosts = {host for names in answer["groups"].values() for host in names}
+    return [*sorted(groups), *sorted(hosts)][:20]
+
+
+def _quoted(parts: Sequence[str]) -> str:
+    return " and ".join(repr(part) for part in parts)
