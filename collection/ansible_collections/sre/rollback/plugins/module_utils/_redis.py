@@ -234,6 +234,35 @@ def is_cluster_node(client: Redis[bytes]) -> bool:
         return False
 
 
+def is_cluster(client: t.Any) -> bool:
+    """Whether ``connect`` gave the client of a whole cluster."""
+    return isinstance(client, redis.cluster.RedisCluster)
+
+
+@contextlib.contextmanager
+def command_errors(doing: str, *, left: str) -> t.Iterator[None]:
+    """Turn what redis-py raises during a command into a RedisCommandError.
+
+    ``doing`` completes "Redis failed while ...", ``left`` is the sentence that says which state
+    was left behind.
+    """
+    try:
+        yield
+    except redis.WatchError:
+        raise
+    except redis.exceptions.NoPermissionError as exc:
+        raise RedisCommandError(
+            f"The ACL does not allow {doing}: {exc}. {left} Extend the ACL of login_user."
+        ) from exc
+    except redis.exceptions.ReadOnlyError as exc:
+        raise RedisCommandError(
+            f"The server is a replica, which cannot be written: {doing} failed. {left} "
+            "Name the primary in login_host, or its Sentinels."
+        ) from exc
+    except (redis.RedisError, redis.exceptions.RedisClusterException, OSError) as exc:
+        raise RedisCommandError(f"Redis failed while {doing}: {exc}. {left}") from exc
+
+
 @contextlib.contextmanager
 def connection_errors(address: Address, options: ConnectionOptions) -> t.Iterator[None]:
     """Turn what redis-py raises while connecting into a RedisConnectionError."""

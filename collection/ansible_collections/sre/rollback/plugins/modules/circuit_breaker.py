@@ -1,0 +1,357 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the rollback-playbook authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: circuit_breaker
+short_description: Open, close and half-open circuit breakers that real clients obey
+version_added: 0.1.0
+author:
+  - The rollback-playbook authors (@rollback-playbook)
+description:
+  - Brings circuit breakers to a state and looks again afterwards, on a new connection, through the
+    same view that a client has. A breaker that clients would not obey is a failure.
+  - All breakers of one call change together where the provider can do so.
+  - An opened breaker stays open until it is closed, past every client's own timeout, unless
+    O(lease) is given.
+  - Breakers that another holder keeps open are never taken silently.
+options:
+  provider:
+    description:
+      - Where the breakers live.
+      - V(pybreaker_redis) are breakers of the Python library pybreaker on C(CircuitRedisStorage).
+        A breaker's name is the C(namespace) of its storage, and the empty string is the storage
+        without a namespace. A breaker that no client has used yet can be opened beforehand.
+    type: str
+    choices: [pybreaker_redis]
+    default: pybreaker_redis
+  breakers:
+    description:
+      - Names of breakers, or V(all) alone for every breaker there is.
+      - Required unless O(state=restored).
+    type: list
+    elements: str
+  state:
+    description:
+      - With V(open), clients refuse calls.
+      - With V(closed), clients call as usual, their counters at zero, and open by themselves again
+        when calls fail.
+      - With V(half_open), the next call of a client is a trial that decides.
+      - With V(restored), every breaker in O(snapshot) is put back as it was. This is what the
+        returned RV(undo) uses.
+    type: str
+    choices: [open, closed, half_open, restored]
+    required: true
+  lease:
+    description:
+      - Seconds until an opened breaker may recover by itself. Clients let a trial call through
+        when the lease and after it their own reset timeout have passed, so never before the lease.
+      - Without it, the breaker stays open until closed.
+      - Each run renews the lease.
+    type: float
+  holder:
+    description:
+      - Who keeps the breakers in this state, for example an incident's id.
+      - Only the same holder, or O(take_over), closes what a holder keeps open.
+    type: str
+    default: unnamed
+  reason:
+    description: Why, for whoever looks at the breaker.
+    type: str
+    default: ""
+  take_over:
+    description: Whether to change breakers that another holder keeps open.
+    type: bool
+    default: false
+  settle:
+    description:
+      - Seconds for which breakers that were half open, or open for clients to try, are watched
+        after O(state=open). A trial call that was under way would close them; they are opened again.
+      - Set it to the longest time that a call of the applications takes.
+    type: float
+    default: 1.0
+  snapshot:
+    description: Breakers by name, as RV(before) returned them. Required by O(state=restored).
+    type: dict
+  db:
+    description: Number of the Redis database.
+    type: int
+    default: 0
+notes:
+  - In a Redis Cluster the keys of one breaker live on several nodes, which share no transaction.
+    They are written in an order that is safe when it is cut short.
+extends_documentation_fragment:
+  - sre.rollback._attributes
+  - sre.rollback._redis
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: partial
+    details: With O(lease) each run renews the lease, which is a change.
+seealso:
+  - module: sre.rollback.redis_flush
+"""
+
+EXAMPLES = r"""
+- name: Calls to the payment provider are refused until somebody closes the breaker
+  sre.rollback.circuit_breaker:
+    login_host: cache.example.com
+    breakers: [payments]
+    state: open
+    holder: inc-20260304-1
+    reason: double charges since release 2.4.0
+
+- name: Every breaker is open for at least ten minutes
+  sre.rollback.circuit_breaker:
+    login_host: cache.example.com
+    breakers: [all]
+    state: open
+    lease: 600
+
+- name: Payments are called again
+  sre.rollback.circuit_breaker:
+    login_host: cache.example.com
+    breakers: [payments]
+    state: closed
+    holder: inc-20260304-1
+"""
+
+RETURN = r"""
+before:
+  description: The breakers before, by name. An entry can be given back as part of O(snapshot).
+  returned: success
+  type: dict
+  sample:
+    payments:
+      state: closed
+      held: false
+      hold: null
+      opened_at: null
+      fail_counter: 3
+      success_counter: 0
+after:
+  description: The breakers as a new client sees them afterwards, or in check mode would see them.
+  returned: success
+  type: dict
+  sample:
+    payments:
+      state: open
+      held: true
+      hold: {holder: inc-20260304-1, reason: double charges, since: 1772600000, until: null}
+      opened_at: 32503680000
+      fail_counter: 3
+      success_counter: 0
+created:
+  description: Breakers that the storage did not know before and that were written beforehand.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+held_by_others:
+  description: Breakers that were left alone because another holder keeps them open, with that hold.
+  returned: always when there are any, and on success
+  type: dict
+  sample:
+    search: {holder: inc-20260304-0, reason: index rebuilt, since: 1772590000, until: null}
+reopened:
+  description: Breakers that a trial call closed while they were watched; they were opened again.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+elapsed:
+  description: Seconds that the module took.
+  returned: success
+  type: float
+  sample: 0.021
+undo:
+  description: The module and arguments that bring back what was; null when nothing changed.
+  returned: success
+  type: dict
+  sample:
+    module: sre.rollback.circuit_breaker
+    args:
+      provider: pybreaker_redis
+      db: 0
+      state: restored
+      holder: inc-20260304-1
+      snapshot:
+        payments:
+          state: closed
+          held: false
+          hold: null
+          opened_at: null
+          fail_counter: 3
+          success_counter: 0
+"""
+
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.sre.rollback.plugins.module_utils import _breaker_provider as core
+from ansible_collections.sre.rollback.plugins.module_utils._breaker_change import (
+    Outcome,
+    change_breakers,
+    resolve_names,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._breaker_pybreaker_redis import (
+    PybreakerRedis,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
+from ansible_collections.sre.rollback.plugins.module_utils._redis import (
+    REDIS_IMPORT_ERROR,
+    REDIS_REQUIRED_TOGETHER,
+    redis_argument_spec,
+)
+
+PROVIDERS: dict[str, t.Callable[[t.Mapping[str, t.Any]], core.Provider]] = {
+    "pybreaker_redis": PybreakerRedis,
+}
+
+# Beside these, `undo` repeats the options that say where the provider finds its breakers.
+PLACE_OPTIONS = {"pybreaker_redis": ("db",)}
+
+
+def argument_spec() -> dict[str, dict[str, t.Any]]:
+    return {
+        **redis_argument_spec(),
+        "provider": {"type": "str", "choices": list(PROVIDERS), "default": "pybreaker_redis"},
+        "breakers": {"type": "list", "elements": "str"},
+        "state": {
+            "type": "str",
+            "choices": [core.OPEN, core.CLOSED, core.HALF_OPEN, core.RESTORED],
+            "required": True,
+        },
+        "lease": {"type": "float"},
+        "holder": {"type": "str", "default": core.UNNAMED},
+        "reason": {"type": "str", "default": ""},
+        "take_over": {"type": "bool", "default": False},
+        "settle": {"type": "float", "default": 1.0},
+        "snapshot": {"type": "dict"},
+        "db": {"type": "int", "default": 0},
+    }
+
+
+def read_wish(params: t.Mapping[str, t.Any]) -> core.Wish:
+    """The wish of the task. Raises BreakerError when its options contradict each other."""
+    lease, state = params["lease"], params["state"]
+    if lease is not None and (state != core.OPEN or not 0 < lease <= core.LONGEST_LEASE):
+        raise core.BreakerError(
+            "lease goes with state=open alone, and is above 0 and at most "
+            f"{core.LONGEST_LEASE} seconds. Nothing was changed."
+        )
+    if params["settle"] < 0 or not params["holder"]:
+        raise core.BreakerError(
+            "settle must not be negative, and holder not empty. Nothing was changed."
+        )
+    snapshot = params["snapshot"] or {}
+    if any(not isinstance(entry, dict) for entry in snapshot.values()):
+        raise core.BreakerError(
+            "snapshot holds breakers by name, as this module returned them as before. "
+            "Nothing was changed."
+        )
+    return core.Wish(
+        state=state,
+        holder=params["holder"],
+        reason=params["reason"],
+        lease=lease,
+        take_over=params["take_over"],
+        snapshot=snapshot,
+    )
+
+
+def result_of(outcome: Outcome, params: t.Mapping[str, t.Any], elapsed: float) -> dict[str, t.Any]:
+    before = {breaker.name: breaker.as_dict() for breaker in outcome.before}
+    after = {breaker.name: breaker.as_dict() for breaker in outcome.after}
+    existed = {breaker.name for breaker in outcome.before if breaker.exists}
+    return {
+        "changed": bool(outcome.touched),
+        "before": before,
+        "after": after,
+        "created": [
+            each.name for each in outcome.after if each.exists and each.name not in existed
+        ],
+        "held_by_others": {each.name: each.as_dict()["hold"] for each in outcome.foreign},
+        "reopened": list(outcome.reopened),
+        "elapsed": round(elapsed, 6),
+        "undo": undo_of(outcome, params) if outcome.touched else None,
+    }
+
+
+def undo_of(outcome: Outcome, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    provider = params["provider"]
+    snapshot = {
+        breaker.name: breaker.as_dict()
+        for breaker in outcome.before
+        if breaker.name in outcome.touched
+    }
+    place = {option: params[option] for option in PLACE_OPTIONS[provider]}
+    return {
+        "module": "sre.rollback.circuit_breaker",
+        "args": {
+            "provider": provider,
+            **place,
+            "state": core.RESTORED,
+            "holder": params["holder"],
+            "snapshot": snapshot,
+        },
+    }
+
+
+def run(module: AnsibleModule) -> dict[str, t.Any]:
+    started = time.monotonic()
+    wish = read_wish(module.params)
+    provider = PROVIDERS[module.params["provider"]](module.params)
+    try:
+        asked = wish.snapshot if wish.state == core.RESTORED else module.params["breakers"]
+        names = resolve_names(provider, list(asked))
+        outcome = change_breakers(
+            provider,
+            names,
+            wish,
+            settle=module.params["settle"],
+            check=module.check_mode,
+        )
+        for warning in provider.warnings():
+            module.warn(warning)
+    finally:
+        provider.close()
+    for breaker in outcome.foreign:
+        module.warn(f"Breaker {breaker.name!r} stays as {breaker.hold.holder!r} holds it.")
+    return result_of(outcome, module.params, time.monotonic() - started)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=argument_spec(),
+        supports_check_mode=True,
+        required_together=REDIS_REQUIRED_TOGETHER,
+        required_if=[
+            ("state", core.OPEN, ["breakers"]),
+            ("state", core.CLOSED, ["breakers"]),
+            ("state", core.HALF_OPEN, ["breakers"]),
+            ("state", core.RESTORED, ["snapshot"]),
+        ],
+        mutually_exclusive=[("breakers", "snapshot")],
+    )
+    if REDIS_IMPORT_ERROR is not None:
+        module.fail_json(msg=missing_required_lib("redis"), exception=REDIS_IMPORT_ERROR)
+    try:
+        result = run(module)
+    except RollbackError as exc:
+        module.fail_json(msg=str(exc), exception=exc, **exc.result)
+    if module._diff:
+        result["diff"] = {"before": result["before"], "after": result["after"]}
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
