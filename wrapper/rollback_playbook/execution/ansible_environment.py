@@ -1,4 +1,4 @@
-"""The environment variables that Ansible gets: an allow-list, and what must not be left to chance."""
+"""The environment variables that Ansible gets: an allow-list, and a few that are set for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAMES = frozenset(
 _PREFIXES = ("ANSIBLE_", "LC_")
 
 #: Colon-separated names that a site adds to the allow-list.
-PASS_VARIABLE = "ROLLBACK_PLAYBOOK_PASS_ENV"
+ALLOWED_VARIABLE = "ROLLBACK_PLAYBOOK_PASS_ENV"
 
 
 def ansible_environment(base: Mapping[str, str], collections_root: Path) -> dict[str, str]:
@@ -29,7 +29,7 @@ def ansible_environment(base: Mapping[str, str], collections_root: Path) -> dict
     ansible-runner turns host-key checking off unless its variable is set
     (ansible_runner/config/_base.py), and finds ``ansible-playbook`` on PATH only.
     """
-    extra = frozenset(filter(None, base.get(PASS_VARIABLE, "").split(":")))
+    extra = frozenset(filter(None, base.get(ALLOWED_VARIABLE, "").split(":")))
     allowed = {
         name: value
         for name, value in base.items()

@@ -1,0 +1,52 @@
+# The few commands a person types. Each makes the virtual environment it needs.
+.DEFAULT_GOAL := help
+.PHONY: help install drill test attack lint bench docs changelog wheel clean
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+COLLECTION := collection/ansible_collections/sre/rollback
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.lab: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[lab]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.lab
+
+install: $(VENV)/.dev ## The virtual environment with everything
+
+drill: $(VENV)/.lab ## Break a real system on this machine and bring it back
+	$(BIN)/rollback-playbook drill full
+
+test: $(VENV)/.dev ## Every test but the attacks; under ten minutes on two cores
+	$(BIN)/pytest -m 'not attack'
+
+attack: $(VENV)/.dev ## Kills, full disks, races: minutes of them
+	$(BIN)/pytest -m attack --timeout 1800
+
+lint: $(VENV)/.dev ## Format, lint, types, playbooks, sanity
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/yamllint --strict .
+	cd $(COLLECTION) && $(CURDIR)/$(BIN)/ansible-lint --offline --profile production --strict
+	$(BIN)/antsibull-changelog lint $(COLLECTION)
+	cd $(COLLECTION) && PATH=$(CURDIR)/$(BIN):$$PATH ansible-test sanity --python $$($(CURDIR)/$(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])') --color no
+
+bench: $(VENV)/.dev ## Every performance figure of the docs
+	for program in benchmarks/*.py; do $(BIN)/python $$program || exit 1; done
+
+wheel: $(VENV)/.dev ## Wheel and collection tarball in dist/
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/ansible-galaxy collection build --force --output-path dist $(COLLECTION)
+
+clean: ## What the targets above made, but for the virtual environment
+	rm -rf dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

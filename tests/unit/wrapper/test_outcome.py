@@ -1,0 +1,163 @@
+"""The exit code follows from what happened, not from what Ansible returned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollback_playbook.catalogue.collection import bundled_playbooks
+from rollback_playbook.catalogue.scenarios import PHASES, Scenario, find
+from rollback_playbook.errors import ExitCode
+from rollback_playbook.execution.outcome import Progress, decide, safe_traffic
+from rollback_playbook.execution.runner import RunResult
+
+
+def _scenario(name: str = "full") -> Scenario:
+    return find(name, [bundled_playbooks()])
+
+
+def _result(
+    rc: int | None = 0, *, interrupted: bool = False, tail: tuple[str, ...] = ()
+) -> RunResult:
+    return RunResult(
+        status="successful" if rc == 0 else "failed",
+        rc=rc,
+        seconds=1.0,
+        interrupted=interrupted,
+        events_expected=10,
+        events_received=10,
+        output_tail=tail,
+    )
+
+
+def _progress(until: str, *, gates: dict[str, str] | None = None, fail: str = "") -> Progress:
+    """A run that went through every phase up to ``until``, and failed there if ``fail`` says so."""
+    progress = Progress()
+    for phase in PHASES[: PHASES.index(until) + 1]:
+        progress.observe("phase.started", "", {"name": phase})
+        if phase == until and fail:
+            progress.observe("task.finished", "db", _failed(fail))
+            progress.observe("phase.finished", "", {"name": phase, "status": "failed"})
+            break
+        progress.observe("task.finished", "db", {"status": "changed", "task": "x"})
+        if gates and phase in gates:
+            progress.observe("gate.passed", "db", {"outcome": gates[phase]})
+        progress.observe("phase.finished", "", {"name": phase, "status": "ok"})
+    return progress
+
+
+def _failed(message: str) -> dict[str, Any]:
+    return {"status": "failed", "task": "x", "result": {"msg": message}}
+
+
+_GREEN = {"Verify": "passed", "Confirm": "passed"}
+
+
+def test_all_phases_and_both_gates_are_healthy() -> None:
+    outcome = decide(_scenario(), _progress("Close", gates=_GREEN), _result())
+
+    assert (outcome.exit_code, outcome.summary) == (ExitCode.HEALTHY, "rolled back and healthy")
+
+
+@pytest.mark.parametrize("gate", ["failed", "inconclusive"])
+def test_return_code_zero_without_a_passed_gate_is_not_healthy(gate: str) -> None:
+    outcome = decide(
+        _scenario(), _progress("Close", gates={"Verify": "passed", "Confirm": gate}), _result()
+    )
+
+    assert outcome.exit_code is ExitCode.NOT_PROVED
+    assert "Confirm" in outcome.summary
+
+
+def test_a_run_in_which_no_gate_ran_is_not_healthy() -> None:
+    assert decide(_scenario(), _progress("Close"), _result()).exit_code is ExitCode.NOT_PROVED
+
+
+def test_an_operation_without_gates_is_done() -> None:
+    outcome = decide(_scenario("traffic-pause"), _progress("Close"), _result())
+
+    assert outcome.exit_code is ExitCode.HEALTHY
+
+
+def test_a_failure_before_anything_was_touched_is_a_refusal_with_the_reason() -> None:
+    outcome = decide(_scenario(), _progress("Declare", fail="held by ann"), _result(2))
+
+    assert outcome.exit_code is ExitCode.REFUSED
+    assert outcome.summary == "Declare, db: held by ann; nothing was changed"
+
+
+def test_a_failure_after_breakers_were_opened_says_what_is_done_and_what_is_not() -> None:
+    outcome = decide(_scenario(), _progress("Prepare", fail="the dump is cut short."), _result(2))
+
+    assert outcome.exit_code is ExitCode.FAILED
+    assert "the dump is cut short" in outcome.summary
+    assert "Done: Declare, Protect, Assess, Preserve." in outcome.summary
+    assert "Not done: Prepare, Pause, Switch" in outcome.summary
+
+
+@pytest.mark.parametrize("phase", ["Verify", "Confirm"])
+def test_a_red_gate_after_the_switch_is_rolled_back_but_not_proved(phase: str) -> None:
+    outcome = decide(_scenario(), _progress(phase, fail="shop answers 500"), _result(2))
+
+    assert outcome.exit_code is ExitCode.NOT_PROVED
+    assert "shop answers 500" in outcome.summary
+
+
+def test_ansible_that_never_started_is_a_refusal_with_its_words() -> None:
+    outcome = decide(_scenario(), Progress(), _result(4, tail=("[ERROR]: no such role",)))
+
+    assert outcome.exit_code is ExitCode.REFUSED
+    assert "no such role" in outcome.summary
+
+
+def test_a_killed_ansible_says_in_which_phase() -> None:
+    outcome = decide(_scenario(), _progress("Switch"), _result(None))
+
+    assert outcome.exit_code is ExitCode.FAILED
+    assert "killed in Switch" in outcome.summary
+
+
+def test_an_interrupt_has_its_own_code_whatever_ansible_returned() -> None:
+    outcome = decide(_scenario(), _progress("Protect"), _result(99, interrupted=True))
+
+    assert outcome.exit_code is ExitCode.INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    ("until", "fail", "state"),
+    [
+        pytest.param("Prepare", "x", "untouched", id="before the pause"),
+        pytest.param("Pause", "x", "resumed", id="pause failed: nothing was switched"),
+        pytest.param("Switch", "x", "paused", id="half a switch"),
+        pytest.param("Verify", "x", "paused", id="not proved"),
+        pytest.param("Resume", "x", "paused", id="resume failed"),
+        pytest.param("Confirm", "x", "untouched", id="users are on it"),
+    ],
+)
+def test_traffic_is_put_into_the_state_that_is_safe(until: str, fail: str, state: str) -> None:
+    assert safe_traffic(_progress(until, fail=fail)) == state
+
+
+def test_a_level_of_none_is_healthy_and_says_that_nothing_was_rolled_back() -> None:
+    progress = _progress("Close", gates=_GREEN)
+    progress.observe("decision.made", "", {"level": "none", "reasons": ["all checks hold"]})
+
+    outcome = decide(_scenario("emergency"), progress, _result())
+
+    assert outcome.exit_code is ExitCode.HEALTHY
+    assert "nothing to roll back (all checks hold)" in outcome.summary
+
+
+def test_every_exit_code_is_explained_in_the_help() -> None:
+    from rollback_playbook.cli import cli
+
+    text = cli.help or ""
+    assert all(str(int(code)) in text for code in ExitCode)
+
+
+def test_bundled_playbooks_are_the_ones_the_top_level_link_shows() -> None:
+    link = Path(__file__).parents[3] / "playbooks"
+
+    assert link.resolve() == bundled_playbooks()

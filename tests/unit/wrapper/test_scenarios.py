@@ -1,0 +1,103 @@
+"""What the catalogue makes of a folder of playbooks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rollback_playbook.catalogue.collection import bundled_playbooks, require_same_version
+from rollback_playbook.catalogue.scenarios import PHASES, find, load, scenario_files, title_of
+from rollback_playbook.errors import UsageError
+
+_PLAYBOOK = """
+- name: Declare
+  hosts: all
+  vars:
+    rollback_scenario:
+      title: Mend the shop
+      level: "1"
+      target_seconds: 60
+  tasks: []
+- name: Verify
+  hosts: [app, proxy]
+  tasks: []
+"""
+
+
+def _write(folder: Path, name: str, text: str = _PLAYBOOK) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_file_with_underscores_is_a_command_with_hyphens(tmp_path: Path) -> None:
+    _write(tmp_path, "mend_shop.yml")
+
+    assert list(scenario_files([tmp_path])) == ["mend-shop"]
+
+
+def test_a_scenario_of_ones_own_comes_before_a_bundled_one_of_the_same_name(tmp_path: Path) -> None:
+    _write(tmp_path, "full.yml")
+
+    assert find("full", [tmp_path, bundled_playbooks()]).title == "Mend the shop"
+
+
+def test_metadata_and_phases_are_read_from_the_plays(tmp_path: Path) -> None:
+    scenario = load("mend", _write(tmp_path, "mend.yml"))
+
+    assert (scenario.title, scenario.level, scenario.target_seconds) == ("Mend the shop", "1", 60)
+    assert [(phase.name, phase.hosts) for phase in scenario.phases] == [
+        ("Declare", "all"),
+        ("Verify", "app:proxy"),
+    ]
+
+
+def test_an_unknown_scenario_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(UsageError, match="no scenario named 'emergancy'") as caught:
+        find("emergancy", [bundled_playbooks()])
+
+    assert caught.value.hint == "did you mean emergency?"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        pytest.param("- name: [", "cannot be read", id="broken YAML"),
+        pytest.param("{}", "no plays", id="not a list"),
+        pytest.param("- {name: Declare, hosts: all}", "rollback_scenario", id="no metadata"),
+        pytest.param(_PLAYBOOK.replace("Verify", "Chaos"), "not a phase", id="unknown phase"),
+        pytest.param(_PLAYBOOK.replace("Verify", "Declare"), "out of order", id="phase twice"),
+    ],
+)
+def test_a_file_that_is_no_scenario_is_refused_by_name(
+    tmp_path: Path, text: str, complaint: str
+) -> None:
+    path = _write(tmp_path, "bad.yml", text)
+
+    with pytest.raises(UsageError, match=complaint) as caught:
+        load("bad", path)
+
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted(bundled_playbooks().glob("*.yml")), ids=lambda p: p.stem)
+def test_every_bundled_scenario_says_when_and_when_not_and_how_to_undo_it(path: Path) -> None:
+    scenario = load(path.stem, path)
+
+    assert all((scenario.title, scenario.when, scenario.when_not, scenario.undo))
+    assert scenario.title == title_of(path)
+    assert scenario.target_seconds > 0
+    assert {phase.name for phase in scenario.phases} <= set(PHASES)
+
+
+@pytest.mark.parametrize("path", sorted(bundled_playbooks().glob("*.yml")), ids=lambda p: p.stem)
+def test_a_bundled_scenario_that_switches_also_verifies_and_resumes(path: Path) -> None:
+    scenario = load(path.stem, path)
+
+    if scenario.has("Switch"):
+        assert all(scenario.has(phase) for phase in ("Pause", "Verify", "Resume", "Confirm"))
+
+
+def test_the_command_line_and_its_collection_have_one_version() -> None:
+    assert require_same_version().count(".") == 2

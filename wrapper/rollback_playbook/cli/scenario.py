@@ -1,0 +1,63 @@
+"""One command for every scenario: ``rollback-playbook SCENARIO -i ENV``."""
+
+from __future__ import annotations
+
+import click
+
+from rollback_playbook.cli.settings import Settings
+
+_OPTIONS = [
+    click.Option(["-i", "--inventory", "environment"], required=True, metavar="ENV",
+                 help="Environment: a name below inventories/, or any inventory Ansible accepts."),
+    click.Option(["--reason"], default="", help="Why; it stands in the record and in messages."),
+    click.Option(["--to", "version"], metavar="VERSION",
+                 help="Go to this release instead of the last one that was marked good."),
+    click.Option(["--backup"], metavar="ID", help="Restore this backup instead of the newest."),
+    click.Option(["--check"], is_flag=True, help="Say what would be done; change nothing."),
+    click.Option(["-l", "--limit"], default="", help="Only these hosts or groups."),
+    click.Option(["-e", "--extra-vars", "variables"], multiple=True, metavar="k=v|@file",
+                 help="Variables for the playbook."),
+    click.Option(["--yes"], is_flag=False, flag_value="", default=None, metavar="[ENV]",
+                 help="Do not ask. A protected environment needs its name here."),
+    click.Option(["--take-over"], is_flag=True,
+                 help="Take the environment from whoever holds its lock."),
+    click.Option(["--json", "as_json"], is_flag=True, help="Print the record's events as JSON."),
+]  # fmt: skip
+
+
+def scenario_command(name: str) -> click.Command:
+    """The command of the scenario with this name; its help is the scenario's own."""
+
+    @click.pass_obj
+    def callback(settings: Settings, environment: str, **options: object) -> int:
+        from rollback_playbook.cli.incident_run import print_finish, run_incident
+
+        finished = run_incident(settings, name, environment, **options)  # type: ignore[arg-type]
+        print_finish(finished)
+        return int(finished.exit_code)
+
+    return _ScenarioCommand(name, params=list(_OPTIONS), callback=callback)
+
+
+class _ScenarioCommand(click.Command):
+    """Reads the scenario's metadata only when its help is asked for."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from rollback_playbook.catalogue.scenarios import find
+        from rollback_playbook.cli.run_view import span
+
+        settings = ctx.find_object(Settings) or Settings.from_environment(
+            playbook_dirs=(), state_dir=None
+        )
+        scenario = find(self.name or "", settings.playbook_dirs)
+        formatter.write_paragraph()
+        with formatter.indentation():
+            for text in (
+                f"{scenario.title}.",
+                f"When: {scenario.when}",
+                f"When not: {scenario.when_not}",
+                f"Undo: {scenario.undo}",
+                f"Target: {span(scenario.target_seconds)}. "
+                f"Phases: {', '.join(phase.name for phase in scenario.phases)}.",
+            ):
+                formatter.write_text(text)

@@ -1,0 +1,84 @@
+"""The one place where what happens becomes a record: written, shown, and taken into account."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from rollback_playbook.errors import RecordError
+from rollback_playbook.events.conversion import EventConverter
+from rollback_playbook.events.model import Draft, RecordEvent, timestamp
+from rollback_playbook.execution.outcome import Progress
+from rollback_playbook.execution.runner import JobEvent
+
+_SET_STATS = ("ansible.builtin.set_stats", "set_stats")
+
+
+class Writer(Protocol):
+    """Appends to a record; raises RecordError when it cannot."""
+
+    def append_draft(self, draft: Draft) -> RecordEvent: ...
+
+
+class IncidentLog:
+    """Writes drafts in order and shows what was written.
+
+    A record that cannot be written any more never stops a rollback half-way: the first error is
+    kept in ``error``, the events go on to the screen, and the run ends with the exit code for an
+    incomplete record.
+    """
+
+    def __init__(
+        self, writer: Writer, show: Callable[[RecordEvent], None], progress: Progress
+    ) -> None:
+        self._writer = writer
+        self._show = show
+        self.progress = progress
+        self.error = ""
+
+    def append(self, kind: str, data: dict[str, Any], *, sync: bool = True) -> None:
+        """An event of the command line itself."""
+        self.write(Draft(type=kind, data=data, sync=sync))
+
+    def write(self, draft: Draft) -> None:
+        """Write, take into account, show; in this order."""
+        event = self._written(draft)
+        self.progress.observe(event.type, event.subject, event.data)
+        self._show(event)
+
+    def follow(self, converter: EventConverter) -> Callable[[JobEvent], None]:
+        """A handler for the job events of one run."""
+
+        def on_event(job_event: JobEvent) -> None:
+            for draft in converter.convert(job_event):
+                self.write(draft)
+                self._write_decision(draft)
+
+        return on_event
+
+    def _write_decision(self, draft: Draft) -> None:
+        """Ansible reports statistics only at the very end; the decision is needed when made."""
+        if draft.type != "task.finished" or draft.data.get("action") not in _SET_STATS:
+            return
+        stats = (draft.data.get("result") or {}).get("ansible_stats") or {}
+        decision = (stats.get("data") or {}).get("rollback_decision")
+        if isinstance(decision, dict):
+            self.append("decision.made", decision)
+
+    def _written(self, draft: Draft) -> RecordEvent:
+        if not self.error:
+            try:
+                return self._writer.append_draft(draft)
+            except RecordError as error:
+                self.error = str(error)
+        return RecordEvent(
+            id="",
+            source="",
+            type=draft.type,
+            time=draft.time or timestamp(),
+            subject=draft.subject,
+            data=draft.data,
+            sequence=0,
+            prevhash="",
+            hash="",
+        )

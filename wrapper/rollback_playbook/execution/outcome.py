@@ -1,0 +1,215 @@
+"""How a run ended: decided from the record's events, never from Ansible's return code alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rollback_playbook.catalogue.scenarios import CHANGING_PHASES, Scenario
+from rollback_playbook.errors import ExitCode
+from rollback_playbook.execution.runner import RunResult
+
+_BAD = frozenset({"failed", "unreachable"})
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The task that ended the run, in the words of its module."""
+
+    phase: str
+    host: str
+    task: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.phase}, {self.host}: {self.message}"
+
+
+@dataclass
+class Progress:
+    """What has been seen of a run so far."""
+
+    started: list[str] = field(default_factory=list)
+    finished: set[str] = field(default_factory=set)
+    changed: set[str] = field(default_factory=set)
+    failures: list[Failure] = field(default_factory=list)
+    gates: dict[str, str] = field(default_factory=dict)
+    decision: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def phase(self) -> str:
+        """The phase that was running last."""
+        return self.started[-1] if self.started else ""
+
+    @property
+    def production_changed(self) -> bool:
+        """Whether a task of a phase that touches production changed something."""
+        return bool(self.changed & CHANGING_PHASES)
+
+    def observe(self, kind: str, subject: str, data: Mapping[str, Any]) -> None:
+        """Take one event of the record in; ``subject`` is the host it is about."""
+        if kind == "phase.started":
+            self.started.append(str(data["name"]))
+        elif kind == "phase.finished":
+            self._finish(data)
+        elif kind == "task.finished":
+            self._observe_task(subject, data)
+        elif kind in ("gate.passed", "gate.failed"):
+            self.gates[self.phase] = str(data.get("outcome", kind.removeprefix("gate.")))
+        elif kind == "decision.made":
+            self.decision = data
+
+    def _finish(self, data: Mapping[str, Any]) -> None:
+        """A phase with a failed host was not finished, only ended."""
+        if data.get("status") in ("ok", "rescued"):
+            self.finished.add(str(data["name"]))
+
+    def _observe_task(self, host: str, data: Mapping[str, Any]) -> None:
+        status = data.get("status")
+        if status == "changed":
+            self.changed.add(self.phase)
+        if status in _BAD and not data.get("ignored"):
+            self.failures.append(
+                Failure(
+                    phase=self.phase,
+                    host=host,
+                    task=str(data.get("task", "")),
+                    message=failure_message(data),
+                )
+            )
+
+
+def failure_message(data: Mapping[str, Any]) -> str:
+    """What a failed task says of itself: its module's message, or at least its name."""
+    result = data.get("result") or {}
+    text = str(result.get("msg") or "").strip()
+    return text or f"{data.get('task')}: {data.get('status')}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of an incident: its exit code, what is true now, and what to do next."""
+
+    name: str
+    exit_code: ExitCode
+    summary: str
+    next_step: str = ""
+
+
+def safe_traffic(progress: Progress) -> str:
+    """What must be done with the users' traffic after a run that did not finish.
+
+    Before anything was switched they get back what they had; once the switch began they wait for
+    a gate that passes, since half a rollback may damage what they write.
+    """
+    if "Pause" not in progress.started or "Resume" in progress.finished:
+        return "untouched"
+    return "paused" if progress.phase in ("Switch", "Verify", "Resume") else "resumed"
+
+
+def decide(scenario: Scenario, progress: Progress, result: RunResult) -> Outcome:
+    """The outcome of a run that has ended."""
+    if result.interrupted:
+        return _interrupted(progress)
+    if result.rc == 0:
+        return _completed(scenario, progress)
+    if not progress.started:
+        return _never_started(result)
+    if progress.phase in ("Verify", "Confirm"):
+        return _not_proved(progress)
+    if not progress.production_changed:
+        return Outcome(
+            "refused", ExitCode.REFUSED, f"{_why(progress, result)}; nothing was changed"
+        )
+    return Outcome(
+        "failed",
+        ExitCode.FAILED,
+        f"{_why(progress, result)}. {_done_and_not(scenario, progress)}",
+        _after_failure(progress),
+    )
+
+
+def _completed(scenario: Scenario, progress: Progress) -> Outcome:
+    gated = [phase for phase in ("Verify", "Confirm") if scenario.has(phase)]
+    missing = [phase for phase in gated if progress.gates.get(phase) != "passed"]
+    if missing:
+        return Outcome(
+            "not proved",
+            ExitCode.NOT_PROVED,
+            f"every step went through, but no gate passed in {' and '.join(missing)}",
+            "look at the services by hand before you call it over",
+        )
+    if not gated:
+        return Outcome("done", ExitCode.HEALTHY, "done")
+    if progress.decision.get("level") == "none":
+        reasons = "; ".join(progress.decision.get("reasons", ()))
+        return Outcome(
+            "healthy",
+            ExitCode.HEALTHY,
+            f"nothing to roll back ({reasons}); healthy, as it was found",
+        )
+    return Outcome("healthy", ExitCode.HEALTHY, "rolled back and healthy")
+
+
+def _never_started(result: RunResult) -> Outcome:
+    tail = " ".join(line.strip() for line in result.output_tail[-6:]) or f"rc {result.rc}"
+    return Outcome(
+        "refused", ExitCode.REFUSED, f"Ansible did not start: {tail}; nothing was changed"
+    )
+
+
+def _not_proved(progress: Progress) -> Outcome:
+    paused = safe_traffic(progress) == "paused"
+    state = "users still get the maintenance answer" if paused else "users are on it"
+    return Outcome(
+        "not proved",
+        ExitCode.NOT_PROVED,
+        f"rolled back, but not proved healthy: {_failures(progress)}; {state}; breakers stay open",
+        "mend what the gate names, then run the same command again"
+        + ("; or rollback-playbook traffic-resume" if paused else ""),
+    )
+
+
+def _interrupted(progress: Progress) -> Outcome:
+    if not progress.production_changed:
+        return Outcome("interrupted", ExitCode.INTERRUPTED, "interrupted; nothing was changed")
+    return Outcome(
+        "interrupted",
+        ExitCode.INTERRUPTED,
+        f"interrupted in {progress.phase}; done: {_names(progress)}",
+        "run the same command again: what is done is not done twice",
+    )
+
+
+def _why(progress: Progress, result: RunResult) -> str:
+    if progress.failures:
+        return _failures(progress)
+    if result.rc is None:
+        return f"Ansible was killed in {progress.phase}"
+    return f"Ansible ended with {result.rc} in {progress.phase}"
+
+
+def _failures(progress: Progress) -> str:
+    shown = "; ".join(str(failure).rstrip(".") for failure in progress.failures[:3])
+    more = len(progress.failures) - 3
+    return shown + (f"; and {more} more" if more > 0 else "") or "no reason was reported"
+
+
+def _names(progress: Progress) -> str:
+    done = [phase for phase in progress.started if phase in progress.finished]
+    return ", ".join(done) or "nothing"
+
+
+def _done_and_not(scenario: Scenario, progress: Progress) -> str:
+    left = [phase.name for phase in scenario.phases if phase.name not in progress.finished]
+    return f"Done: {_names(progress)}. Not done: {', '.join(left)}"
+
+
+def _after_failure(progress: Progress) -> str:
+    traffic = {
+        "paused": "users get the maintenance answer until rollback-playbook traffic-resume; ",
+        "resumed": "users have what they had before; ",
+        "untouched": "",
+    }[safe_traffic(progress)]
+    return f"{traffic}mend the cause, then run the same command again with --take-over"

@@ -1,0 +1,128 @@
+"""One incident from its declaration to its close: assess, run, make safe, decide the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rollback_playbook.catalogue.environments import Environment
+from rollback_playbook.catalogue.scenarios import Scenario
+from rollback_playbook.errors import ExitCode
+from rollback_playbook.events.conversion import EventConverter
+from rollback_playbook.execution.incident_log import IncidentLog
+from rollback_playbook.execution.outcome import Outcome, Progress, decide, safe_traffic
+from rollback_playbook.execution.runner import Interrupt, PlaybookRun, RunResult, run
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the operator asked for, resolved."""
+
+    scenario: Scenario
+    environment: Environment
+    operator: str
+    reason: str
+    ansible_environment: Mapping[str, str]
+    #: Scenarios that put traffic into a safe state, by the state.
+    traffic: Mapping[str, Scenario]
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    limit: str = ""
+    check: bool = False
+
+
+class Session:
+    """Runs the plays of one order and keeps its log."""
+
+    def __init__(self, order: Order, log: IncidentLog, interrupt: Interrupt) -> None:
+        self._order = order
+        self._log = log
+        self._interrupt = interrupt
+
+    def assess(self) -> Outcome | None:
+        """Run Assess alone, which changes nothing; an outcome when that ends the incident."""
+        result = self._play(self._order.scenario, tags=("Assess",))
+        progress = self._log.progress
+        if result.rc == 0 and not result.interrupted:
+            self._log.progress = Progress(decision=progress.decision)
+            return None
+        return decide(self._order.scenario, progress, result)
+
+    def roll_back(self) -> Outcome:
+        """Run the scenario; when it does not finish, put the users' traffic into a safe state."""
+        result = self._play(self._order.scenario)
+        outcome = decide(self._order.scenario, self._log.progress, result)
+        if result.rc != 0 and not self._order.check:
+            outcome = self._make_safe(outcome)
+        return self._with_record(outcome, result)
+
+    def _play(self, scenario: Scenario, tags: tuple[str, ...] = ()) -> RunResult:
+        order = self._order
+        converter = EventConverter(check=order.check)
+        request = PlaybookRun(
+            playbook=scenario.path,
+            inventory=order.environment.inventory,
+            environment=order.ansible_environment,
+            variables=order.variables,
+            limit=order.limit,
+            tags=tags,
+            check=order.check,
+        )
+        self._log.append(
+            "run.started", {"scenario": scenario.name, "tags": list(tags), "check": order.check}
+        )
+        result = run(request, self._log.follow(converter), self._interrupt)
+        for draft in converter.close():
+            self._log.write(draft)
+        self._log.append(
+            "run.finished",
+            {
+                "scenario": scenario.name,
+                "rc": result.rc,
+                "status": result.status,
+                "seconds": round(result.seconds, 3),
+                "expected": result.events_expected,
+                "recorded": result.events_received,
+            },
+        )
+        return result
+
+    def _make_safe(self, outcome: Outcome) -> Outcome:
+        """Nothing in a playbook can do this: rescue and always never run for a host that is gone.
+
+        The traffic scenario runs without Declare and Close: the environment stays locked.
+        """
+        state = safe_traffic(self._log.progress)
+        scenario = self._order.traffic.get(state)
+        if scenario is None:
+            return outcome
+        self._log.append("compensation.started", {"text": f"users' traffic is being {state}"})
+        before, self._log.progress = self._log.progress, Progress()
+        phase = "Pause" if state == "paused" else "Resume"
+        self._interrupt = Interrupt()
+        result = self._play(scenario, tags=(phase,))
+        self._log.progress = before
+        done = result.rc == 0
+        self._log.append("compensation.finished", {"state": state, "done": done})
+        if done:
+            return outcome
+        return replace(
+            outcome,
+            summary=f"{outcome.summary}. Traffic could not be {state} either",
+            next_step=f"rollback-playbook {scenario.name} -i {self._order.environment.name}; "
+            + outcome.next_step,
+        )
+
+    def _with_record(self, outcome: Outcome, result: RunResult) -> Outcome:
+        """A healthy system whose record has a gap is not the whole of what was promised."""
+        if result.events_received < result.events_expected and not self._log.error:
+            missing = result.events_expected - result.events_received
+            self._log.error = f"{missing} of {result.events_expected} events never arrived"
+        if not self._log.error or outcome.exit_code is not ExitCode.HEALTHY:
+            return outcome
+        return replace(
+            outcome,
+            exit_code=ExitCode.RECORD_INCOMPLETE,
+            summary=f"{outcome.summary}; but the record is incomplete: {self._log.error}",
+            next_step="keep the screen's output: it is the only complete account",
+        )
