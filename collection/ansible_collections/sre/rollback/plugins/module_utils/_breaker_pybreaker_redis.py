@@ -26,11 +26,8 @@ from ansible_collections.sre.rollback.plugins.module_utils._breaker_pybreaker_ke
     storage_key,
     target_of,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._redis import (
-    command_errors,
-    connect,
-    is_cluster,
-)
+from ansible_collections.sre.rollback.plugins.module_utils._redis import connect, is_cluster
+from ansible_collections.sre.rollback.plugins.module_utils._redis_errors import command_errors
 
 with contextlib.suppress(ImportError):
     import redis

@@ -14,7 +14,10 @@ import traceback
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
+from ansible_collections.sre.rollback.plugins.module_utils._redis_errors import (
+    RedisConnectionError,
+    connection_reason,
+)
 
 try:
     import redis
@@ -36,14 +39,6 @@ REDIS_REQUIRED_TOGETHER = [
     ("sentinels", "sentinel_service"),
     ("client_cert_file", "client_key_file"),
 ]
-
-
-class RedisConnectionError(RollbackError):
-    """The server cannot be used as it was asked for. Nothing was changed by the attempt."""
-
-
-class RedisCommandError(RollbackError):
-    """A connected server refused a command, or went away in the middle of the work."""
 
 
 def redis_argument_spec() -> dict[str, dict[str, t.Any]]:
@@ -240,30 +235,6 @@ def is_cluster(client: t.Any) -> bool:
 
 
 @contextlib.contextmanager
-def command_errors(doing: str, *, left: str) -> t.Iterator[None]:
-    """Turn what redis-py raises during a command into a RedisCommandError.
-
-    ``doing`` completes "Redis failed while ...", ``left`` is the sentence that says which state
-    was left behind.
-    """
-    try:
-        yield
-    except redis.WatchError:
-        raise
-    except redis.exceptions.NoPermissionError as exc:
-        raise RedisCommandError(
-            f"The ACL does not allow {doing}: {exc}. {left} Extend the ACL of login_user."
-        ) from exc
-    except redis.exceptions.ReadOnlyError as exc:
-        raise RedisCommandError(
-            f"The server is a replica, which cannot be written: {doing} failed. {left} "
-            "Name the primary in login_host, or its Sentinels."
-        ) from exc
-    except (redis.RedisError, redis.exceptions.RedisClusterException, OSError) as exc:
-        raise RedisCommandError(f"Redis failed while {doing}: {exc}. {left}") from exc
-
-
-@contextlib.contextmanager
 def connection_errors(address: Address, options: ConnectionOptions) -> t.Iterator[None]:
     """Turn what redis-py raises while connecting into a RedisConnectionError."""
     try:
@@ -274,76 +245,5 @@ def connection_errors(address: Address, options: ConnectionOptions) -> t.Iterato
             "Nothing was changed. Check with CLUSTER INFO that its state is ok."
         ) from exc
     except (redis.RedisError, OSError, ValueError) as exc:
-        reason = _connection_reason(exc, options)
+        reason = connection_reason(exc, user=options.user, timeout=options.timeout, tls=options.tls)
         raise RedisConnectionError(f"Redis at {address} {reason} Nothing was changed.") from exc
-
-
-def _connection_reason(exc: Exception, options: ConnectionOptions) -> str:
-    text = str(exc).strip().rstrip(".")
-    account = f"user {options.user!r}" if options.user else "the default user"
-    for fragments, reason in _REASONS:
-        if any(fragment in text.lower() for fragment in fragments):
-            return reason.format(account=account, text=text)
-    if isinstance(exc, redis.TimeoutError):
-        tls = " It may not speak TLS." if options.tls else ""
-        return f"did not answer within {options.timeout:g} s. Check login_host and firewalls.{tls}"
-    if isinstance(exc, redis.exceptions.InvalidResponse):
-        return f"does not speak the Redis protocol ({text}). Check login_port and tls."
-    return f"cannot be used: {text}."
-
-
-_REASONS = (
-    (
-        ("no such file or directory",),
-        "was not asked: a certificate or key file does not exist. Check ca_certs, "
-        "client_cert_file and client_key_file.",
-    ),
-    (
-        ("certificate_verify_failed", "certificate verify failed"),
-        "has a certificate that cannot be trusted: {text}. Check ca_certs and login_host.",
-    ),
-    (
-        ("wrong_version_number", "wrong version number", "record layer failure"),
-        "does not speak TLS on this port. Set tls to false, or correct login_port.",
-    ),
-    (
-        ("certificate required", "alert", "ssl"),
-        "refused the TLS handshake: {text}. Check client_cert_file, client_key_file and ca_certs.",
-    ),
-    (
-        ("noauth", "authentication required"),
-        "wants a password and none was given. Set login_password.",
-    ),
-    (
-        ("wrongpass", "invalid username-password", "invalid password"),
-        "refused the password of {account}. Correct login_user and login_password.",
-    ),
-    (
-        ("without any password configured", "no password is set", "without any password"),
-        "has no password for {account}, but one was given. Leave login_password out.",
-    ),
-    (
-        ("noperm", "no permissions", "has no permissions"),
-        "does not let {account} do this: {text}. Extend the ACL of that user.",
-    ),
-    (
-        ("db index", "invalid db"),
-        "does not have that database: {text}. Correct db.",
-    ),
-    (
-        ("loading",),
-        "is still loading its data. Wait until it answers PING, then try again.",
-    ),
-    (
-        ("connection closed", "connection reset", "reset by peer", "broken pipe"),
-        "closed the connection at once: {text}. It may expect TLS (tls: true).",
-    ),
-    (
-        ("connection refused",),
-        "does not accept connections. Check login_host, login_port, and that it runs.",
-    ),
-    (
-        ("name or service not known", "name resolution", "nodename nor servname"),
-        "cannot be found: {text}. Correct login_host.",
-    ),
-)
