@@ -1,0 +1,117 @@
+"""The event of a record, and the draft it is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+SPEC_VERSION = "1.0"
+_SEQUENCE_DIGITS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What happened, before it has a place in a record."""
+
+    type: str
+    data: dict[str, Any]
+    subject: str = ""
+    #: RFC 3339 in UTC; empty means the moment of writing.
+    time: str = ""
+    #: The number Ansible's callback gave the job event this comes from.
+    counter: int | None = None
+    #: Whether it must be on the disk before anything else happens.
+    sync: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RecordEvent:
+    """One line of a record: a CloudEvents 1.0 event with our extension attributes.
+
+    ``sequence`` counts from 1 and is a string of ten digits on the line, so that it sorts.
+    ``counter`` is there on events that come from an Ansible job event, and is its number.
+    """
+
+    id: str
+    source: str
+    type: str
+    time: str
+    subject: str
+    data: dict[str, Any]
+    sequence: int
+    prevhash: str
+    hash: str
+    counter: int | None = None
+    specversion: str = field(default=SPEC_VERSION)
+
+    @classmethod
+    def from_dict(cls, event: Mapping[str, Any]) -> RecordEvent:
+        """Raises KeyError, TypeError or ValueError when ``event`` is not an event of a record."""
+        data = event["data"]
+        if not isinstance(data, dict):
+            raise TypeError("data is not an object")
+        return cls(
+            id=event["id"],
+            source=event["source"],
+            type=event["type"],
+            time=event["time"],
+            subject=event.get("subject", ""),
+            data=data,
+            sequence=int(event["sequence"]),
+            prevhash=event["prevhash"],
+            hash=event["hash"],
+            counter=event.get("counter"),
+            specversion=event["specversion"],
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The event as it stands on its line."""
+        event: dict[str, Any] = {
+            "data": self.data,
+            "hash": self.hash,
+            "id": self.id,
+            "prevhash": self.prevhash,
+            "sequence": sequence_text(self.sequence),
+            "source": self.source,
+            "specversion": self.specversion,
+            "time": self.time,
+            "type": self.type,
+        }
+        if self.subject:
+            event["subject"] = self.subject
+        if self.counter is not None:
+            event["counter"] = self.counter
+        return event
+
+
+def sequence_text(sequence: int) -> str:
+    """The sequence as it stands on a line: ten digits, so that text order is number order."""
+    return f"{sequence:0{_SEQUENCE_DIGITS}d}"
+
+
+def timestamp(moment: datetime | None = None) -> str:
+    """RFC 3339 in UTC with microseconds; now when no moment is given."""
+    at = (moment or datetime.now(UTC)).astimezone(UTC)
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def utc_text(text: str) -> str:
+    """An ISO 8601 time as ``timestamp`` writes it; a time without a zone is taken as UTC.
+
+    Returns an empty string for what is not a time: the writer then puts its own.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return ""
+    return timestamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+def seconds_between(start: str, end: str) -> float | None:
+    """Seconds from ``start`` to ``end``, or None when one of them is not a time."""
+    try:
+        return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+    except (TypeError, ValueError):
+        return None

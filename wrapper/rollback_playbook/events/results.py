@@ -1,0 +1,136 @@
+"""What a module's result says: the facts of its task, its undo, its gate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rollback_playbook.events.model import Draft
+from rollback_playbook.events.pruning import bounded, pruned_result
+
+COLLECTION = "sre.rollback."
+_CENSORED = "the output has been hidden due to the fact that 'no_log: true'"
+_ASYNC_STATUS = ("ansible.builtin.async_status", "async_status")
+_GATE = COLLECTION + "health_gate"
+
+
+def result_data(data: Mapping[str, Any], status: str) -> dict[str, Any]:
+    """Status, duration and result of a task, an item or a retry."""
+    result = _result(data)
+    body: dict[str, Any] = {"status": _status(status, result)}
+    if data.get("duration") is not None:
+        body["seconds"] = data["duration"]
+    if data.get("ignore_errors") and body["status"] == "failed":
+        body["ignored"] = True
+    if "item" in result:
+        body["item"] = result["item"]
+    if is_blanked(data, status):
+        body["blanked"] = True
+    if is_censored(result):
+        body["censored"] = True
+    body.update(_warnings(result))
+    body.update(_arguments(result, body["status"]))
+    body["result"] = {} if is_censored(result) else pruned_result(result)
+    return bounded(body)
+
+
+def is_blanked(data: Mapping[str, Any], status: str) -> bool:
+    """Whether ansible-runner threw the result away: an empty ``res`` beyond 700,000 characters.
+
+    A result that is there always says at least whether it changed anything; skipped ones come
+    without any (awx_display.py, ``get_begin_dict`` and ``v2_runner_on_skipped``).
+    """
+    return status in ("ok", "failed") and not data.get("res")
+
+
+def is_censored(result: Mapping[str, Any]) -> bool:
+    """Whether ``no_log`` hid the result, or every result of a loop."""
+    if str(result.get("censored", "")).startswith(_CENSORED):
+        return True
+    items = result.get("results")
+    return isinstance(items, list) and bool(items) and all(map(_is_censored_item, items))
+
+
+def _is_censored_item(item: Any) -> bool:
+    return isinstance(item, Mapping) and str(item.get("censored", "")).startswith(_CENSORED)
+
+
+def undo_drafts(finished: Draft, data: Mapping[str, Any]) -> list[Draft]:
+    """``undo.recorded`` when a module of ours, or a job it ran in, told how to take it back."""
+    action = finished.data["action"]
+    undo = _result(data).get("undo")
+    ours = action.startswith(COLLECTION) or action in _ASYNC_STATUS
+    if not ours or undo is None or not is_undo(undo):
+        return []
+    body = {
+        "module": undo["module"],
+        "args": undo["args"],
+        "host": finished.subject,
+        "task": finished.data["task"],
+        "phase": finished.data["phase"],
+        "of": action,
+    }
+    return [_beside(finished, "undo.recorded", body)]
+
+
+def is_undo(undo: Any) -> bool:
+    """Whether ``undo`` names a module and its arguments."""
+    return (
+        isinstance(undo, Mapping)
+        and isinstance(undo.get("module"), str)
+        and isinstance(undo.get("args"), Mapping)
+    )
+
+
+def gate_drafts(finished: Draft, data: Mapping[str, Any]) -> list[Draft]:
+    """``gate.passed`` or ``gate.failed`` with the samples of each check."""
+    status = finished.data["status"]
+    if finished.data["action"] != _GATE or status in ("skipped", "unreachable"):
+        return []
+    passed = status != "failed"
+    result = {**_result(data)}
+    result.pop("invocation", None)
+    body = {
+        "gate": finished.data["task"],
+        "phase": finished.data["phase"],
+        "host": finished.subject,
+        **pruned_result(result),
+    }
+    return [_beside(finished, "gate.passed" if passed else "gate.failed", body)]
+
+
+def _beside(finished: Draft, type_: str, body: dict[str, Any]) -> Draft:
+    return Draft(
+        type=type_,
+        data=body,
+        subject=finished.subject,
+        time=finished.time,
+        counter=finished.counter,
+        sync=True,
+    )
+
+
+def _result(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    result = data.get("res")
+    return result if isinstance(result, Mapping) else {}
+
+
+def _status(status: str, result: Mapping[str, Any]) -> str:
+    return "changed" if status == "ok" and result.get("changed") else status
+
+
+def _warnings(result: Mapping[str, Any]) -> dict[str, Any]:
+    found = [str(each) for each in result.get("warnings") or ()]
+    return {"warnings": found} if found else {}
+
+
+def _arguments(result: Mapping[str, Any], status: str) -> dict[str, Any]:
+    """What the module was told, where it did something or failed; Ansible hides ``no_log``."""
+    invocation = result.get("invocation")
+    if status not in ("changed", "failed") or not isinstance(invocation, Mapping):
+        return {}
+    arguments = invocation.get("module_args")
+    if not isinstance(arguments, Mapping):
+        return {}
+    given = {key: value for key, value in arguments.items() if value not in (None, "", [], {})}
+    return {"arguments": given} if given else {}

@@ -1,0 +1,132 @@
+"""How an event becomes a line that depends on all lines before it.
+
+The line is the canonical JSON of the event; ``hash`` is the HMAC-SHA256 of the canonical JSON of
+everything else in it, ``prevhash`` included. Keys are sorted, so ``hash`` always stands between
+``data`` and ``id``, and taking it out of the line's bytes gives back the bytes that were hashed:
+verifying needs no parsing. An unescaped quote cannot occur inside a JSON string, which is why
+looking for ``,"hash":"`` from the end cannot be misled by an event's data.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from rollback_playbook.events.canonical import canonical
+from rollback_playbook.events.model import SPEC_VERSION, Draft, RecordEvent, sequence_text
+
+#: The ``prevhash`` of a record's first line.
+GENESIS = "0" * 64
+
+_HASH = b',"hash":"'
+_PREVHASH = b'"prevhash":"'
+_SEQUENCE = b'","sequence":"'
+_TYPE = b',"type":"'
+_COUNTER = b'{"counter":'
+_DIGITS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What a line says about its place: nothing of it is proved until ``is_authentic``."""
+
+    sequence: int
+    prevhash: str
+    hash: str
+    body: bytes
+    type: str
+    counter: int | None
+
+
+def source_of(incident: str) -> str:
+    """The CloudEvents source of an incident's events."""
+    return f"/incidents/{incident}"
+
+
+def sealed(
+    draft: Draft, *, incident: str, sequence: int, prevhash: str, secret: bytes
+) -> tuple[RecordEvent, bytes]:
+    """The event and its line (with the newline). ``draft.data`` is written as it is.
+
+    Raises ValueError when the type is not made of dotted words.
+    """
+    if not _is_type(draft.type):
+        raise ValueError(f"{draft.type!r} is not an event type")
+    text = sequence_text(sequence)
+    source = source_of(incident)
+    identity = f"{incident}.{text}"
+    subject = b'"subject":' + canonical(draft.subject) + b"," if draft.subject else b""
+    counter = b"" if draft.counter is None else b'"counter":%d,' % draft.counter
+    front = b"{" + counter + b'"data":' + canonical(draft.data)
+    back = (
+        f'"id":"{identity}","prevhash":"{prevhash}","sequence":"{text}","source":"{source}",'
+        f'"specversion":"{SPEC_VERSION}",'
+    ).encode() + (subject + f'"time":"{draft.time}","type":"{draft.type}"}}'.encode())
+    digest = hmac.digest(secret, front + b"," + back, "sha256").hex()
+    event = RecordEvent(
+        id=identity,
+        source=source,
+        type=draft.type,
+        time=draft.time,
+        subject=draft.subject,
+        data=draft.data,
+        sequence=sequence,
+        prevhash=prevhash,
+        hash=digest,
+        counter=draft.counter,
+    )
+    return event, front + b',"hash":"' + digest.encode() + b'",' + back + b"\n"
+
+
+@lru_cache(maxsize=256)
+def _is_type(text: str) -> bool:
+    return _TYPE_FORM.fullmatch(text) is not None
+
+
+_TYPE_FORM = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+
+
+def link_of(line: bytes) -> Link | None:
+    """The place a line (without its newline) claims, or None when it has not a line's form."""
+    at = line.rfind(_HASH)
+    if at < 0:
+        return None
+    end = at + len(_HASH) + _DIGITS
+    prev = line.rfind(_PREVHASH) + len(_PREVHASH)
+    sequence = prev + _DIGITS
+    kind = line.rfind(_TYPE) + len(_TYPE)
+    well_formed = (
+        line[end : end + 7] == b'","id":'
+        and prev >= end
+        and line[sequence : sequence + len(_SEQUENCE)] == _SEQUENCE
+        and kind > sequence
+        and line[-2:] == b'"}'
+    )
+    if not well_formed:
+        return None
+    return _link(line, at, end, prev, kind)
+
+
+def _link(line: bytes, at: int, end: int, prev: int, kind: int) -> Link | None:
+    start = prev + _DIGITS + len(_SEQUENCE)
+    try:
+        counter = None
+        if line.startswith(_COUNTER):
+            counter = int(line[len(_COUNTER) : line.index(b",")])
+        return Link(
+            sequence=int(line[start : line.index(b'"', start)]),
+            prevhash=line[prev : prev + _DIGITS].decode("ascii"),
+            hash=line[at + len(_HASH) : end].decode("ascii"),
+            body=line[:at] + line[end + 1 :],
+            type=line[kind:-2].decode("ascii"),
+            counter=counter,
+        )
+    except ValueError:
+        return None
+
+
+def is_authentic(link: Link, secret: bytes) -> bool:
+    """Whether the line was written by a holder of the key, and not changed since."""
+    return hmac.compare_digest(hmac.digest(secret, link.body, "sha256").hex(), link.hash)

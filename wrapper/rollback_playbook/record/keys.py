@@ -1,0 +1,153 @@
+"""The keys of the chain, and the copies of the heads: both outside of the incidents' folders.
+
+A key's id is its fingerprint, so a file with another content can never pass for it. New records
+use the active key; older ones stay verifiable as long as their key's file is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rollback_playbook.errors import RecordError
+
+_BYTES = 32
+_SUFFIX = ".key"
+_ACTIVE = "active"
+_ID_LENGTH = 16
+_ID = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A secret of 32 bytes and the first 16 hex digits of its SHA-256."""
+
+    id: str
+    secret: bytes
+
+    @classmethod
+    def of(cls, secret: bytes) -> Key:
+        return cls(id=hashlib.sha256(secret).hexdigest()[:_ID_LENGTH], secret=secret)
+
+    def __repr__(self) -> str:
+        return f"Key({self.id})"
+
+
+class Keyring:
+    """A folder (0700) with one file (0600) per key, one naming the active key, and ``heads``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._loaded: dict[str, Key] = {}
+
+    @property
+    def folder(self) -> Path:
+        return self._folder
+
+    def active(self) -> Key:
+        """The key for new records; made on first use, once even when many ask at the same time.
+
+        Raises RecordError when it cannot be read, or when others than its owner can read it.
+        """
+        try:
+            return self._named_active()
+        except FileNotFoundError:
+            self._make_active(replace=False)
+            return self._named_active()
+
+    def rotate(self) -> Key:
+        """A new active key; the older ones stay for the records they were used for."""
+        self._make_active(replace=True)
+        return self._named_active()
+
+    def get(self, key_id: str) -> Key | None:
+        """The key of this id, or None when its file is not here or holds something else."""
+        if key_id not in self._loaded and _ID.fullmatch(key_id):
+            with suppress(FileNotFoundError):
+                self._load(self._folder / f"{key_id}{_SUFFIX}")
+        return self._loaded.get(key_id)
+
+    def __iter__(self) -> Iterator[Key]:
+        for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
+            self._load(path)
+        return iter(list(self._loaded.values()))
+
+    def head_path(self, incident: str) -> Path:
+        """Where the copy of an incident's head is kept."""
+        return self._folder / "heads" / f"{incident}.json"
+
+    def _named_active(self) -> Key:
+        key_id = (self._folder / _ACTIVE).read_text(encoding="ascii").strip()
+        key = self.get(key_id)
+        if key is None:
+            raise RecordError(
+                f"the active key {key_id} of the records is missing from {self._folder}",
+                hint="put its file back, or remove the file 'active' there to begin a new key",
+            )
+        return key
+
+    def _make_active(self, *, replace: bool) -> None:
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            key = Key.of(secrets.token_bytes(_BYTES))
+            _write_new(self._folder / f"{key.id}{_SUFFIX}", key.secret.hex())
+            _name_active(self._folder, key.id, replace=replace)
+        except OSError as error:
+            raise RecordError(
+                f"the key of the records cannot be made in {self._folder}: {error.strerror}"
+            ) from error
+
+    def _load(self, path: Path) -> None:
+        """Keeps a readable key that is what its name says; refuses one that others can read."""
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+            secret = bytes.fromhex(path.read_text(encoding="ascii"))
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError) as error:
+            raise RecordError(f"the key {path} cannot be read: {error}") from error
+        if mode & 0o077:
+            raise RecordError(
+                f"the key {path} can be read by others than its owner (mode {mode:04o})",
+                hint=f"chmod 600 {path}, and rotate the key if somebody may have read it",
+            )
+        key = Key.of(secret)
+        if path.name == key.id + _SUFFIX:
+            self._loaded[key.id] = key
+
+
+def _name_active(folder: Path, key_id: str, *, replace: bool) -> None:
+    """Atomic: ``link`` fails when somebody else has named a key meanwhile, whose key then counts.
+
+    The key that lost the race is removed again.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=".active-", dir=folder)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(key_id + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        if replace:
+            Path(name).replace(folder / _ACTIVE)
+        else:
+            os.link(name, folder / _ACTIVE)
+    except FileExistsError:
+        (folder / f"{key_id}{_SUFFIX}").unlink()
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _write_new(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,291 @@
+"""Writing a record: one event, one line, one ``write``."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from rollback_playbook.errors import RecordError
+from rollback_playbook.events.model import Draft, RecordEvent, timestamp, utc_text
+from rollback_playbook.record.chain import sealed
+from rollback_playbook.record.folder import IncidentFolder, to_json, write_private
+from rollback_playbook.record.head import Head, write_head
+from rollback_playbook.record.keys import Key, Keyring
+from rollback_playbook.record.summary import SummaryBuilder
+from rollback_playbook.record.tail import Tail, tail_after
+from rollback_playbook.record.torn import TornLine
+
+
+class Redaction(Protocol):
+    """Takes secrets and personal data out of an event's data and texts."""
+
+    def data(self, value: dict[str, Any]) -> dict[str, Any]: ...
+
+    def text(self, value: str) -> str: ...
+
+
+#: After one of these the summary is written anew.
+_MILESTONES = frozenset(
+    {
+        "approval.granted", "decision.made", "gate.failed", "gate.passed", "incident.closed",
+        "incident.declared", "note.added", "outage.measured", "phase.finished",
+        "phase.started", "record.continued", "record.opened", "run.finished", "run.started",
+    }
+)  # fmt: skip
+
+
+class RecordWriter:
+    """Appends to one record; several writers, in several processes, may share it.
+
+    Made by ``create_incident`` or ``reopen``. What is handed to ``append`` goes through the
+    redaction first. When ``append`` returns, the line is with the kernel: the death of this
+    process cannot lose it. With ``sync`` it is on the disk.
+    """
+
+    def __init__(
+        self,
+        folder: IncidentFolder,
+        *,
+        keys: Keyring,
+        key: Key,
+        redaction: Redaction,
+        tail: Tail,
+        summary: SummaryBuilder,
+    ) -> None:
+        self.folder = folder
+        self._keys = keys
+        self._key = key
+        self._redaction = redaction
+        self._tail = tail
+        self._summary = summary
+        self._lock = threading.Lock()
+        self._descriptor = _opened(folder)
+        self._closed = False
+
+    @property
+    def incident(self) -> str:
+        return self.folder.id
+
+    @property
+    def sequence(self) -> int:
+        """The sequence of the last event."""
+        return self._tail.sequence
+
+    def append(
+        self,
+        type: str,
+        data: Mapping[str, Any],
+        *,
+        subject: str = "",
+        time: datetime | str | None = None,
+        counter: int | None = None,
+        sync: bool = False,
+    ) -> RecordEvent:
+        """Write one event; returns it as it was written, redacted.
+
+        Raises RecordError when it could not be written whole (nothing of it is left then) or
+        not be synced; the record can be appended to again.
+        """
+        moment = utc_text(time) if isinstance(time, str) else timestamp(time) if time else ""
+        return self.append_draft(
+            Draft(
+                type=type, data=dict(data), subject=subject, time=moment, counter=counter, sync=sync
+            )
+        )
+
+    def append_draft(self, draft: Draft) -> RecordEvent:
+        """Write what a converter made; as ``append``."""
+        clean = self._clean(draft)
+        with self._lock:
+            if self._closed:
+                raise RecordError(f"the record of {self.incident} is closed already")
+            try:
+                with self._exclusive():
+                    return self._append(clean)
+            except OSError as error:
+                raise self._error(error) from error
+
+    def evidence(self, name: str, content: str | bytes) -> str:
+        """Keep a text beside the record, redacted; ``evidence.kept`` has its size and SHA-256.
+
+        Returns the path within the incident's folder. Raises RecordError.
+        """
+        text = content if isinstance(content, str) else content.decode(errors="replace")
+        clean = self._redaction.text(text).encode(errors="replace")
+        path = self.folder.evidence / _file_name(name)
+        try:
+            self.folder.evidence.mkdir(mode=0o700, exist_ok=True)
+            write_private(path, clean)
+        except OSError as error:
+            raise self._error(error) from error
+        digest = hashlib.sha256(clean).hexdigest()
+        data = {"path": f"evidence/{path.name}", "bytes": len(clean), "sha256": digest}
+        self.append("evidence.kept", data)
+        return str(data["path"])
+
+    def write_file(self, name: str, text: str) -> None:
+        """Put a derived text, such as the report, into the incident's folder; redacted."""
+        try:
+            clean = self._redaction.text(text).encode(errors="replace")
+            write_private(self.folder.path / _file_name(name), clean)
+        except OSError as error:
+            raise self._error(error) from error
+
+    def sync(self) -> None:
+        """Everything written so far is on the disk when this returns; raises RecordError."""
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            raise self._error(error) from error
+
+    def close(self) -> Head:
+        """Write the summary and the head, sync, and let go of the file. Raises RecordError."""
+        with self._lock:
+            if self._closed:
+                raise RecordError(f"the record of {self.incident} is closed already")
+            self._closed = True
+            try:
+                with self._exclusive():
+                    self._catch_up()
+                    os.fsync(self._descriptor)
+                    head = self._head()
+                    write_head(self.folder, self._keys, head, self._key)
+                self._write_summary()
+            except OSError as error:
+                raise self._error(error) from error
+            finally:
+                os.close(self._descriptor)
+        return head
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        if not self._closed:
+            self.close()
+
+    def _clean(self, draft: Draft) -> Draft:
+        return Draft(
+            type=draft.type,
+            data=self._redaction.data(draft.data),
+            subject=self._redaction.text(draft.subject) if draft.subject else "",
+            time=draft.time or timestamp(),
+            counter=draft.counter,
+            sync=draft.sync,
+        )
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """Other writers of the same record wait; their lines are seen afterwards."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def _append(self, draft: Draft) -> RecordEvent:
+        self._catch_up()
+        if self._tail.torn:
+            self._put(TornLine.draft(self._tail.torn), before=b"\n")
+        event = self._put(draft)
+        if draft.sync:
+            os.fdatasync(self._descriptor)
+        if event.type in _MILESTONES:
+            self._write_derived()
+        return event
+
+    def _put(self, draft: Draft, *, before: bytes = b"") -> RecordEvent:
+        event, line = sealed(
+            draft,
+            incident=self.incident,
+            sequence=self._tail.sequence + 1,
+            prevhash=self._tail.hash,
+            secret=self._key.secret,
+        )
+        self._write(before + line)
+        self._tail = self._tail.after(event, len(before) + len(line))
+        self._summary.apply(event)
+        return event
+
+    def _write(self, line: bytes) -> None:
+        """All of ``line`` or nothing: a full disk may take the first half of it."""
+        written = 0
+        try:
+            while written < len(line):
+                written += os.write(self._descriptor, line[written:])
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, self._tail.size)
+            raise
+
+    def _catch_up(self) -> None:
+        """Goes on behind what another writer of this record has written meanwhile."""
+        status = os.fstat(self._descriptor)
+        if status.st_nlink == 0:
+            raise RecordError(
+                f"the record {self.folder.events} was removed while it was being written"
+            )
+        if status.st_size == self._tail.size:
+            return
+        self._tail, events = tail_after(self.folder.events, self._tail, self._keys)
+        for event in events:
+            self._summary.apply(event)
+
+    def _write_derived(self) -> None:
+        """Summary and head are written again at the end; a failure now loses nothing."""
+        with suppress(OSError):
+            self._write_summary()
+            write_head(self.folder, self._keys, self._head(), self._key)
+
+    def _write_summary(self) -> None:
+        content = {**self._summary.as_dict(), "bytes": self._tail.size}
+        write_private(self.folder.summary, to_json(content))
+
+    def _head(self) -> Head:
+        return Head(
+            incident=self.incident,
+            sequence=self._tail.sequence,
+            hash=self._tail.hash,
+            time=timestamp(),
+            closed=self._summary.is_closed,
+            key=self._key.id,
+        )
+
+    def _error(self, error: OSError) -> RecordError:
+        return RecordError(
+            f"the record of {self.incident} cannot be written: {error.strerror or error}",
+            hint=f"free space in {self.folder.path}; what was recorded so far stays readable",
+        )
+
+
+def _opened(folder: IncidentFolder) -> int:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(folder.events, flags, 0o600)
+    except OSError as error:
+        raise RecordError(
+            f"the record {folder.events} cannot be opened: {error.strerror}"
+        ) from error
+
+
+def _file_name(name: str) -> str:
+    """``name`` as a plain file name, so that nothing is written outside of its folder."""
+    plain = _NOT_PLAIN.sub("-", name).strip("-.")
+    return plain[:_LONGEST_FILE_NAME] or "unnamed"
+
+
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9._-]+")
+_LONGEST_FILE_NAME = 120
