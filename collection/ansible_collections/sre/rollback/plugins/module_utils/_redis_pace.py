@@ -1,0 +1,38 @@
+# Copyright (c) 2026, the rollback-playbook authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How much to ask of a server at once, so that nobody else waits too long for it.
+
+PRIVATE: for this collection only; can have breaking changes without notice.
+"""
+
+from __future__ import annotations
+
+# A server answers one client at a time. It handles a batch of ours as a whole, so others wait as
+# long as one batch takes. Half the limit is the aim: the next batch may be twice as heavy.
+_AIM = 0.5
+
+_FIRST, _SMALLEST = 100, 5
+_GROWTH = 1.5
+
+
+class Pace:
+    """The size of the next batch, from how long the batches before it took.
+
+    ``longest`` is the longest batch so far in seconds.
+    """
+
+    def __init__(self, *, max_stall: float, idle_round_trip: float, largest: int) -> None:
+        self._aim = max_stall * _AIM
+        self._idle = idle_round_trip
+        self._largest = largest
+        self.size = min(_FIRST, largest)
+        self.longest = 0.0
+
+    def record(self, seconds: float) -> None:
+        """A batch of the present size took so long, the way there and back included."""
+        busy = max(seconds - self._idle, 1e-6)
+        self.longest = max(self.longest, busy)
+        affordable = self.size * min(self._aim / busy, _GROWTH)
+        self.size = int(min(max(affordable, _SMALLEST), self._largest))
