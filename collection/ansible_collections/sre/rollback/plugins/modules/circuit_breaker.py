@@ -25,8 +25,14 @@ options:
       - V(pybreaker_redis) are breakers of the Python library pybreaker on C(CircuitRedisStorage).
         A breaker's name is the C(namespace) of its storage, and the empty string is the storage
         without a namespace. A breaker that no client has used yet can be opened beforehand.
+      - V(resilience4j) are breakers of Resilience4j, through the Spring Boot actuators of all
+        O(instances) of a service. Only breakers that an instance lists are changed. An instance
+        that restarts forgets the change.
+      - V(haproxy) are servers behind HAProxy, named C(backend/server), or C(backend) for all its
+        servers. An open one is in maintenance. A reload of HAProxy forgets it unless HAProxy loads
+        a server state file.
     type: str
-    choices: [pybreaker_redis]
+    choices: [pybreaker_redis, resilience4j, haproxy]
     default: pybreaker_redis
   breakers:
     description:
@@ -39,7 +45,8 @@ options:
       - With V(open), clients refuse calls.
       - With V(closed), clients call as usual, their counters at zero, and open by themselves again
         when calls fail.
-      - With V(half_open), the next call of a client is a trial that decides.
+      - With V(half_open), the next call of a client is a trial that decides. Only
+        O(provider=pybreaker_redis) has this state.
       - With V(restored), every breaker in O(snapshot) is put back as it was. This is what the
         returned RV(undo) uses.
     type: str
@@ -51,15 +58,18 @@ options:
         when the lease and after it their own reset timeout have passed, so never before the lease.
       - Without it, the breaker stays open until closed.
       - Each run renews the lease.
+      - Only with O(provider=pybreaker_redis).
     type: float
   holder:
     description:
       - Who keeps the breakers in this state, for example an incident's id.
       - Only the same holder, or O(take_over), closes what a holder keeps open.
+      - Kept beside the breaker with O(provider=pybreaker_redis). Other providers have no place for
+        it, so there anybody can close what anybody opened.
     type: str
     default: unnamed
   reason:
-    description: Why, for whoever looks at the breaker.
+    description: Why, for whoever looks at the breaker. Kept where O(holder) is.
     type: str
     default: ""
   take_over:
@@ -69,8 +79,9 @@ options:
   settle:
     description:
       - Seconds for which breakers that were half open, or open for clients to try, are watched
-        after O(state=open). A trial call that was under way would close them; they are opened again.
+        after O(state=open). A trial call that was under way closes them; they are opened again.
       - Set it to the longest time that a call of the applications takes.
+      - Only O(provider=pybreaker_redis) needs it.
     type: float
     default: 1.0
   snapshot:
@@ -80,6 +91,28 @@ options:
     description: Number of the Redis database.
     type: int
     default: 0
+  instances:
+    description:
+      - Addresses of the actuators of every instance of a service, such as
+        C(http://10.0.0.7:8080/actuator). Required by O(provider=resilience4j).
+      - All are tried. One that does not answer, or does not know a breaker to open, is a failure
+        after the others were changed.
+    type: list
+    elements: str
+  url_username:
+    description: User of the actuators, with HTTP basic authentication.
+    type: str
+  url_password:
+    description: Password of O(url_username).
+    type: str
+  bearer_token:
+    description: Token that is sent to the actuators.
+    type: str
+  haproxy_socket:
+    description:
+      - HAProxy's runtime API with the level C(admin), the path of a socket or C(host:port).
+      - Required by O(provider=haproxy).
+    type: str
 notes:
   - In a Redis Cluster the keys of one breaker live on several nodes, which share no transaction.
     They are written in an order that is safe when it is cut short.
@@ -114,6 +147,22 @@ EXAMPLES = r"""
     state: open
     lease: 600
 
+- name: Every instance of the shop refuses to call the search service
+  sre.rollback.circuit_breaker:
+    provider: resilience4j
+    instances:
+      - http://10.0.0.7:8080/actuator
+      - http://10.0.0.8:8080/actuator
+    breakers: [search]
+    state: open
+
+- name: HAProxy sends nothing to the servers of the new release
+  sre.rollback.circuit_breaker:
+    provider: haproxy
+    haproxy_socket: /run/haproxy/admin.sock
+    breakers: [shop/green1, shop/green2]
+    state: open
+
 - name: Payments are called again
   sre.rollback.circuit_breaker:
     login_host: cache.example.com
@@ -124,7 +173,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 before:
-  description: The breakers before, by name. An entry can be given back as part of O(snapshot).
+  description:
+    - The breakers before, by name. An entry can be given back as part of O(snapshot).
+    - With O(provider=resilience4j) an entry has C(instances), the state on each; with
+      O(provider=haproxy) it has C(servers), the state of each.
   returned: success
   type: dict
   sample:
@@ -202,8 +254,12 @@ from ansible_collections.sre.rollback.plugins.module_utils._breaker_change impor
     change_breakers,
     resolve_names,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._breaker_haproxy import Haproxy
 from ansible_collections.sre.rollback.plugins.module_utils._breaker_pybreaker_redis import (
     PybreakerRedis,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._breaker_resilience4j import (
+    Resilience4j,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 from ansible_collections.sre.rollback.plugins.module_utils._redis import (
@@ -214,10 +270,16 @@ from ansible_collections.sre.rollback.plugins.module_utils._redis import (
 
 PROVIDERS: dict[str, t.Callable[[t.Mapping[str, t.Any]], core.Provider]] = {
     "pybreaker_redis": PybreakerRedis,
+    "resilience4j": Resilience4j,
+    "haproxy": Haproxy,
 }
 
 # Beside these, `undo` repeats the options that say where the provider finds its breakers.
-PLACE_OPTIONS = {"pybreaker_redis": ("db",)}
+PLACE_OPTIONS = {
+    "pybreaker_redis": ("db",),
+    "resilience4j": ("instances",),
+    "haproxy": ("haproxy_socket",),
+}
 
 
 def argument_spec() -> dict[str, dict[str, t.Any]]:
@@ -237,6 +299,11 @@ def argument_spec() -> dict[str, dict[str, t.Any]]:
         "settle": {"type": "float", "default": 1.0},
         "snapshot": {"type": "dict"},
         "db": {"type": "int", "default": 0},
+        "instances": {"type": "list", "elements": "str"},
+        "url_username": {"type": "str"},
+        "url_password": {"type": "str", "no_log": True},
+        "bearer_token": {"type": "str", "no_log": True},
+        "haproxy_socket": {"type": "str"},
     }
 
 
@@ -333,16 +400,18 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=argument_spec(),
         supports_check_mode=True,
-        required_together=REDIS_REQUIRED_TOGETHER,
+        required_together=[*REDIS_REQUIRED_TOGETHER, ("url_username", "url_password")],
         required_if=[
+            ("provider", "resilience4j", ["instances"]),
+            ("provider", "haproxy", ["haproxy_socket"]),
             ("state", core.OPEN, ["breakers"]),
             ("state", core.CLOSED, ["breakers"]),
             ("state", core.HALF_OPEN, ["breakers"]),
             ("state", core.RESTORED, ["snapshot"]),
         ],
-        mutually_exclusive=[("breakers", "snapshot")],
+        mutually_exclusive=[("breakers", "snapshot"), ("url_username", "bearer_token")],
     )
-    if REDIS_IMPORT_ERROR is not None:
+    if REDIS_IMPORT_ERROR is not None and module.params["provider"] == "pybreaker_redis":
         module.fail_json(msg=missing_required_lib("redis"), exception=REDIS_IMPORT_ERROR)
     try:
         result = run(module)
