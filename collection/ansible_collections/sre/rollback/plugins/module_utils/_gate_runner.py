@@ -100,7 +100,7 @@ class Crew:
 
     def dismiss(self) -> None:
         """Let idle threads end. Those that still wait for something end with the process."""
-        for _ in range(self._threads):
+        for _thread in range(self._threads):
             self._tasks.put(None)
 
     def _work(self) -> None:
@@ -179,7 +179,7 @@ class GateRunner:
     def _start_due(self, now: float) -> None:
         self._call_witnesses()
         while self._due and self._due[0][0] <= now and self._may_start:
-            _, index = heapq.heappop(self._due)
+            _due, index = heapq.heappop(self._due)
             if self._gate.checks[index].lost:
                 continue
             if index in self._stuck:

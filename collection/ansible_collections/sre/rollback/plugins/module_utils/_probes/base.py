@@ -14,6 +14,7 @@ PRIVATE: for this collection only; can have breaking changes without notice.
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 import typing as t
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 
 Options = t.Mapping[str, t.Any]
+Held = t.TypeVar("Held")
 
 
 class ProbeRefusedError(RollbackError):
@@ -61,18 +63,33 @@ class Leash:
             raise LeashExpiredError
         return left
 
+    @property
+    def overdue(self) -> bool:
+        """Whether all of its time is used up."""
+        return self._expired or time.monotonic() >= self._ends_at
+
     @contextlib.contextmanager
-    def on_expiry(self, act: t.Callable[[], None]) -> t.Iterator[None]:
-        """``act`` is called if the leash expires inside the block. It must be quick."""
+    def holding(
+        self, start: t.Callable[[], Held], end: t.Callable[[Held], None]
+    ) -> t.Iterator[Held]:
+        """What ``start`` returns; ``end`` is called with it if the leash expires in the block.
+
+        Both must be quick. Nothing is started on an expired leash: LeashExpiredError.
+        """
         with self._lock:
-            if self._expired:
-                raise LeashExpiredError
+            self.remaining()
+            held = start()
+            act = functools.partial(end, held)
             self._acts.append(act)
         try:
-            yield
+            yield held
         finally:
             with self._lock:
                 self._acts.remove(act)
+
+    def on_expiry(self, act: t.Callable[[], None]) -> t.ContextManager[None]:
+        """``act`` is called if the leash expires inside the block. It must be quick."""
+        return self.holding(lambda: None, lambda _: act())
 
     def expire(self) -> None:
         """End what the probe waits for. May be called twice."""

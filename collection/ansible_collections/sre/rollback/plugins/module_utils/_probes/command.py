@@ -9,14 +9,7 @@ PRIVATE: for this collection only; can have breaking changes without notice.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import selectors
-import shutil
-import signal
-import subprocess
 import typing as t
-from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.sre.rollback.plugins.module_utils._probes.base import (
@@ -29,10 +22,10 @@ from ansible_collections.sre.rollback.plugins.module_utils._probes.base import (
     ProbeRefusedError,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._probes.matching import Pattern
-
-_MOST_KEPT = 256 * 1024
-_PIECE = 64 * 1024
-_LOOK_EVERY = 0.02
+from ansible_collections.sre.rollback.plugins.module_utils._probes.program import (
+    Finished,
+    run_program,
+)
 
 
 def _options() -> dict[str, t.Any]:
@@ -43,15 +36,6 @@ def _options() -> dict[str, t.Any]:
         "rc": {"type": "list", "elements": "int", "default": [0]},
         "stdout": {"type": "str"},
     }
-
-
-@dataclass(frozen=True)
-class Finished:
-    """How a program ended. Its output is cut to what is worth judging."""
-
-    rc: int
-    stdout: str
-    stderr: str
 
 
 def prepare(options: Options, _context: Context) -> Probe:
@@ -81,80 +65,6 @@ def _wrong_exit(done: Finished) -> str:
     how = f"ended by signal {-done.rc}" if done.rc < 0 else f"exit code {done.rc}"
     lines = done.stderr.strip().splitlines() or done.stdout.strip().splitlines()
     return f"{how}: {lines[-1][:200]}" if lines else how
-
-
-def run_program(
-    argv: t.Sequence[str],
-    leash: Leash,
-    *,
-    chdir: str | None = None,
-    environment: t.Mapping[str, str] | None = None,
-) -> Finished:
-    """Run a program; when it ends or the leash does, nothing of its process group is left.
-
-    Raises ProbeFailedError when it cannot be started, LeashExpiredError when it takes too long.
-    """
-    surroundings = {**os.environ, **(environment or {})}
-    program = shutil.which(argv[0], path=surroundings.get("PATH")) if chdir is None else argv[0]
-    try:
-        process = subprocess.Popen(
-            [program or argv[0], *argv[1:]],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=chdir,
-            env=surroundings,
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
-        raise ProbeFailedError(f"{argv[0]} cannot be started: {reason}") from exc
-    kept = {process.stdout: bytearray(), process.stderr: bytearray()}
-    try:
-        with leash.on_expiry(lambda: _kill_group(process)):
-            _attend(process, kept, leash)
-    finally:
-        # Also what the program has left behind: it may hold the pipes open for ever.
-        _kill_group(process)
-        rc = process.wait()
-        for pipe in kept:
-            pipe.close()
-    leash.remaining()
-    out, err = (bytes(text).decode("utf-8", "replace") for text in kept.values())
-    return Finished(rc, out, err)
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    # Without reaping it: until then its process group's number cannot be anybody else's.
-    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def _attend(process: subprocess.Popen[bytes], kept: dict[t.Any, bytearray], leash: Leash) -> None:
-    with selectors.DefaultSelector() as selector:
-        for pipe in kept:
-            os.set_blocking(pipe.fileno(), False)
-            selector.register(pipe, selectors.EVENT_READ)
-        while not _has_ended(process):
-            _read(selector, kept, min(_LOOK_EVERY, leash.remaining()))
-        # What is in the pipes now; a child that lives on may go on writing.
-        for _ in range(_MOST_KEPT // _PIECE):
-            if not _read(selector, kept, 0):
-                break
-
-
-def _read(selector: selectors.BaseSelector, kept: dict[t.Any, bytearray], patience: float) -> bool:
-    ready = selector.select(patience)
-    for key, _ in ready:
-        piece = os.read(key.fd, _PIECE)
-        if not piece:
-            selector.unregister(key.fileobj)
-        kept[key.fileobj] += piece[: _MOST_KEPT - len(kept[key.fileobj])]
-    return bool(ready)
 
 
 KIND = Kind("command", _options, prepare)

@@ -23,9 +23,11 @@ from ansible_collections.sre.rollback.plugins.module_utils._probes.base import (
 )
 from ansible_collections.sre.rollback.plugins.module_utils._probes.expectation import Expectation
 from ansible_collections.sre.rollback.plugins.module_utils._probes.http_client import (
+    METHODS,
     Answer,
     fetch,
     prepare_request,
+    read_statuses,
     request_options,
     require_status,
 )
@@ -36,8 +38,6 @@ from ansible_collections.sre.rollback.plugins.module_utils._probes.json_path imp
     value_at,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._probes.matching import Pattern
-
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 def _options() -> dict[str, t.Any]:
@@ -83,7 +83,7 @@ class Demands:
         if latency is not None and not latency > 0:
             raise ProbeRefusedError("max_latency must be above 0")
         return cls(
-            status=_statuses(options.get("status") or ()),
+            status=read_statuses(options.get("status") or ()),
             headers=tuple(
                 (name, Pattern.compile(str(value), f"response_headers.{name}"))
                 for name, value in (options.get("response_headers") or {}).items()
@@ -121,14 +121,6 @@ class Demands:
         document = parse_document(answer.text())
         for text, path, expectation in self.json:
             expectation.check(value_at(document, path, text), text, leash)
-
-
-def _statuses(given: t.Iterable[int]) -> tuple[int, ...]:
-    statuses = tuple(given)
-    wrong = [status for status in statuses if not 100 <= status <= 599]
-    if wrong or not statuses:
-        raise ProbeRefusedError(f"status must be HTTP status codes, got {list(statuses)}")
-    return statuses
 
 
 def prepare(options: Options, _context: Context) -> Probe:

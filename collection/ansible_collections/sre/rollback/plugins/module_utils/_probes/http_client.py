@@ -28,12 +28,12 @@ from ansible_collections.sre.rollback.plugins.module_utils._probes.base import (
 from ansible_collections.sre.rollback.plugins.module_utils._probes.network import (
     Endpoint,
     connected,
-    network_error,
     split_url,
     tls_context,
     tls_options,
 )
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 MAX_BODY = 4 * 1024 * 1024
 _MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -142,7 +142,7 @@ def _path(parts: urllib.parse.SplitResult) -> str:
 def fetch(request: Request, leash: Leash) -> Answer:
     """Send the request. Raises ProbeFailedError when there is no whole answer."""
     started = time.monotonic()
-    for _ in range(_MAX_REDIRECTS + 1):
+    for _redirect in range(_MAX_REDIRECTS + 1):
         answer = _exchange(request, leash, started)
         target = answer.headers.get("location")
         if not (request.follow_redirects and answer.status in _REDIRECTS and target):
@@ -187,19 +187,12 @@ class _Connection(http.client.HTTPConnection):
 
 
 def _exchange(request: Request, leash: Leash, started: float) -> Answer:
+    tls = request.tls if request.scheme == "https" else None
     try:
-        with connected(request.where, leash) as plain:
-            return _converse(request, _secured(request, plain), started)
+        with connected(request.where, leash, tls=tls) as opened:
+            return _converse(request, opened, started)
     except http.client.HTTPException as exc:
         raise ProbeFailedError(_protocol_error(exc, request.where)) from exc
-    except OSError as exc:
-        raise ProbeFailedError(network_error(exc, request.where)) from exc
-
-
-def _secured(request: Request, plain: socket.socket) -> socket.socket:
-    if request.scheme != "https" or request.tls is None:
-        return plain
-    return request.tls.wrap_socket(plain, server_hostname=request.where.host)
 
 
 def _converse(request: Request, opened: socket.socket, started: float) -> Answer:
@@ -214,13 +207,21 @@ def _converse(request: Request, opened: socket.socket, started: float) -> Answer
             raise http.client.IncompleteRead(body, response.length)
         return Answer(
             status=response.status,
-            headers={name.lower(): value for name, value in response.getheaders()},
+            headers=_joined(response.getheaders()),
             body=body[:MAX_BODY],
             complete=complete,
             latency=time.monotonic() - started,
         )
     finally:
         connection.close()
+
+
+def _joined(pairs: t.Iterable[tuple[str, str]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in pairs:
+        known = headers.get(name.lower())
+        headers[name.lower()] = value if known is None else f"{known}, {value}"
+    return headers
 
 
 def _protocol_error(exc: http.client.HTTPException, where: Endpoint) -> str:
@@ -236,3 +237,12 @@ def require_status(answer: Answer, allowed: t.Collection[int]) -> None:
     if answer.status not in allowed:
         wanted = " or ".join(str(status) for status in allowed)
         raise ProbeFailedError(f"HTTP status {answer.status}, expected {wanted}")
+
+
+def read_statuses(given: t.Iterable[int]) -> tuple[int, ...]:
+    """The statuses that are a success. Raises ProbeRefusedError."""
+    statuses = tuple(given)
+    wrong = [status for status in statuses if not 100 <= status <= 599]
+    if wrong or not statuses:
+        raise ProbeRefusedError(f"status must be HTTP status codes, got {list(statuses)}")
+    return statuses

@@ -15,17 +15,17 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.sre.rollback.plugins.module_utils._probes.base import (
     Leash,
-    LeashExpiredError,
+    ProbeFailedError,
     ProbeInconclusiveError,
     ProbeRefusedError,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._probes.program import run_program
 
 # Steps of a backtracking search that take well under a second.
 _SHORT = 50_000_000
@@ -36,7 +36,7 @@ _PROGRAM = """
 import json, re, sys
 wanted = json.load(sys.stdin)
 found = re.compile(wanted["pattern"])
-print(sum(1 for line in wanted["lines"] if found.search(line)))
+print("".join("1" if found.search(line) else "0" for line in wanted["lines"]))
 """
 
 
@@ -66,30 +66,23 @@ class Pattern:
 
     def found_in(self, text: str, leash: Leash) -> bool:
         """Whether it matches anywhere in ``text``. Raises LeashExpiredError."""
-        return self.count([text], leash) > 0
+        return self.matches([text], leash)[0]
 
-    def count(self, lines: t.Sequence[str], leash: Leash) -> int:
-        """In how many of ``lines`` it matches. Raises LeashExpiredError."""
-        if not lines:
-            return 0
-        longest = max(len(line) for line in lines)
+    def matches(self, lines: t.Sequence[str], leash: Leash) -> list[bool]:
+        """For each line whether it matches. Raises LeashExpiredError."""
+        longest = max(map(len, lines), default=0)
         if self.steps(longest) * len(lines) <= _SHORT:
-            return sum(1 for line in lines if self.regex.search(line))
-        return _count_apart(self.text, lines, leash)
+            return [self.regex.search(line) is not None for line in lines]
+        return _matches_apart(self.text, lines, leash)
 
 
-def _count_apart(pattern: str, lines: t.Sequence[str], leash: Leash) -> int:
+def _matches_apart(pattern: str, lines: t.Sequence[str], leash: Leash) -> list[bool]:
+    question = json.dumps({"pattern": pattern, "lines": list(lines)}).encode()
     try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", _PROGRAM],
-            input=json.dumps({"pattern": pattern, "lines": list(lines)}).encode(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=leash.remaining(),
-            check=True,
-        )
-    except subprocess.TimeoutExpired:
-        raise LeashExpiredError from None
-    except (OSError, subprocess.CalledProcessError) as exc:
+        done = run_program([sys.executable, "-I", "-c", _PROGRAM], leash, stdin=question)
+    except ProbeFailedError as exc:
         raise ProbeInconclusiveError(f"could not search for {pattern!r}: {exc}") from exc
-    return int(done.stdout)
+    answers = done.stdout.strip()
+    if done.rc != 0 or len(answers) != len(lines):
+        raise ProbeInconclusiveError(f"could not search for {pattern!r}")
+    return [answer == "1" for answer in answers]

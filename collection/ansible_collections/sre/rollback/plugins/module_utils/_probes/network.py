@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import socket
 import ssl
 import typing as t
@@ -49,16 +50,42 @@ def endpoint(host: str, port: int) -> Endpoint:
 
 
 @contextlib.contextmanager
-def connected(where: Endpoint, leash: Leash) -> t.Iterator[socket.socket]:
-    """An open connection, shut down when the leash expires. Raises ProbeFailedError."""
-    connection = _dial(where, leash)
-    with contextlib.closing(connection), leash.on_expiry(lambda: _shut(connection)):
-        connection.settimeout(leash.remaining())
-        yield connection
+def connected(
+    where: Endpoint,
+    leash: Leash,
+    *,
+    tls: ssl.SSLContext | None = None,
+    server_name: str | None = None,
+) -> t.Iterator[socket.socket]:
+    """An open connection, with TLS when a context is given, shut down when the leash expires.
+
+    Raises ProbeFailedError, also for what goes wrong inside the block.
+    """
+    try:
+        connection = _dial(where, leash)
+        if tls is not None:
+            connection = _wrapped(connection, tls, server_name or where.host)
+        with contextlib.closing(connection), leash.on_expiry(lambda: _shut(connection)):
+            connection.settimeout(leash.remaining())
+            if isinstance(connection, ssl.SSLSocket):
+                connection.do_handshake()
+            yield connection
+    except OSError as exc:
+        raise ProbeFailedError(network_error(exc, where)) from exc
+
+
+def _wrapped(plain: socket.socket, tls: ssl.SSLContext, server_name: str) -> ssl.SSLSocket:
+    # The handshake comes later, when the leash can end it.
+    try:
+        return tls.wrap_socket(plain, server_hostname=server_name, do_handshake_on_connect=False)
+    except BaseException:
+        plain.close()
+        raise
 
 
 def _shut(connection: socket.socket) -> None:
-    connection.shutdown(socket.SHUT_RDWR)
+    # Not the method of a TLS socket: that one would forget its session under the reader's hands.
+    socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 def _dial(where: Endpoint, leash: Leash) -> socket.socket:
@@ -71,10 +98,10 @@ def _dial(where: Endpoint, leash: Leash) -> socket.socket:
             connection.settimeout(patience)
             with leash.on_expiry(lambda sock=connection: _shut(sock)):
                 connection.connect(address)
-        except OSError as exc:
+        except OSError:
             connection.close()
             if position == len(addresses) - 1:
-                raise ProbeFailedError(network_error(exc, where)) from exc
+                raise
         except BaseException:
             connection.close()
             raise
@@ -90,7 +117,9 @@ def _addresses(where: Endpoint) -> list[tuple[int, t.Any]]:
         found = socket.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:
         raise ProbeFailedError(f"the host {where.host} cannot be found: {exc}") from exc
-    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+    return list(
+        dict.fromkeys((family, address) for family, _type, _protocol, _name, address in found)
+    )
 
 
 _IN_WORDS = {
@@ -131,18 +160,37 @@ def tls_context(options: Options) -> ssl.SSLContext:
     """A client's context. Raises ProbeRefusedError when a file cannot be used."""
     if options.get("client_key") and not options.get("client_cert"):
         raise ProbeRefusedError("client_key is of no use without client_cert")
+    return _tls_context(
+        options.get("ca_cert"),
+        options.get("client_cert"),
+        options.get("client_key"),
+        options.get("validate_certs", True),
+    )
+
+
+# Shared, because each context holds all the authorities of the system: a megabyte.
+@functools.lru_cache(maxsize=None)
+def _tls_context(
+    ca_cert: str | None, client_cert: str | None, client_key: str | None, validate: bool
+) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=options.get("ca_cert"))
-        if options.get("client_cert"):
-            context.load_cert_chain(options["client_cert"], options.get("client_key"))
+        context = ssl.create_default_context(cafile=ca_cert)
+        if client_cert:
+            context.load_cert_chain(client_cert, client_key, password=no_passphrase)
     except (OSError, ValueError) as exc:
+        reason = getattr(exc, "reason", None) or getattr(exc, "strerror", None) or exc
         raise ProbeRefusedError(
-            f"ca_cert, client_cert or client_key cannot be used: {exc}"
+            f"ca_cert, client_cert or client_key cannot be used: {reason}"
         ) from None
-    if not options.get("validate_certs", True):
+    if not validate:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def no_passphrase() -> str:
+    """For keys with a passphrase: without an answer OpenSSL would ask the terminal, and wait."""
+    return ""
 
 
 def split_url(url: str, schemes: t.Sequence[str]) -> urllib.parse.SplitResult:

@@ -10,6 +10,7 @@ PRIVATE: for this collection only; can have breaking changes without notice.
 from __future__ import annotations
 
 import json
+import math
 import typing as t
 import urllib.parse
 
@@ -74,7 +75,7 @@ def judge(series: Series, bounds: Bounds, no_data: NoData) -> None:
     if not series:
         no_data.judge("the query returned no data")
     for labels, value in series:
-        if value != value:
+        if math.isnan(value):
             no_data.judge_nan(f"the value{labels}")
         bounds.check(value, f"the value{labels}")
 

@@ -13,13 +13,36 @@ from __future__ import annotations
 
 from ansible_collections.sre.rollback.plugins.module_utils._probes import (
     command,
+    container,
     http,
+    isolation,
+    load,
+    log,
+    metrics,
     postgres,
     prometheus,
     redis,
+    systemd,
     tcp,
+    tls,
+    websocket,
 )
 
-KINDS = {
-    module.KIND.name: module.KIND for module in (command, http, postgres, prometheus, redis, tcp)
-}
+_FILES = (
+    command,
+    container,
+    http,
+    isolation,
+    load,
+    log,
+    metrics,
+    postgres,
+    prometheus,
+    redis,
+    systemd,
+    tcp,
+    tls,
+    websocket,
+)
+
+KINDS = {file.KIND.name: file.KIND for file in _FILES}

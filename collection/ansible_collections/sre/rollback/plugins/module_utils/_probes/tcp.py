@@ -24,7 +24,6 @@ from ansible_collections.sre.rollback.plugins.module_utils._probes.matching impo
 from ansible_collections.sre.rollback.plugins.module_utils._probes.network import (
     connected,
     endpoint,
-    network_error,
 )
 
 _MOST_READ = 64 * 1024
@@ -47,12 +46,9 @@ def prepare(options: Options, _context: Context) -> Probe:
 
     def probe(leash: Leash) -> None:
         with connected(where, leash) as connection:
-            try:
-                connection.sendall(said)
-                if expect is not None:
-                    _await(connection, expect, leash)
-            except OSError as exc:
-                raise ProbeFailedError(network_error(exc, where)) from exc
+            connection.sendall(said)
+            if expect is not None:
+                _await(connection, expect, leash)
 
     return probe
 

@@ -1,0 +1,148 @@
+# Copyright (c) 2026, the rollback-playbook authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A log in a file: what is written from now on, or since a moment, across rotations.
+
+PRIVATE: for this collection only; can have breaking changes without notice.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import typing as t
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.sre.rollback.plugins.module_utils._probes.base import (
+    Leash,
+    ProbeInconclusiveError,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._probes.timestamps import stamp_of
+
+_LONGEST_BACKLOG = 16 * 1024 * 1024
+_PIECE = 1024 * 1024
+_LONGEST_LINE = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a log and when it was written, in seconds since the epoch."""
+
+    text: str
+    at: float
+
+
+class FileLog:
+    """New lines of a file. With ``cutoff`` also the old ones that are not older.
+
+    A file that is replaced is read to its end first, one that is cut is read from its beginning.
+    """
+
+    def __init__(self, path: str, cutoff: float | None) -> None:
+        self._path = Path(path)
+        self._cutoff = cutoff
+        self._backlog_due = cutoff is not None
+        self._rest = b""
+        self._file: t.BinaryIO | None = None
+        self._position = 0
+        self._inode: int | None = None
+        if cutoff is None:
+            self._start_at_end()
+
+    def _start_at_end(self) -> None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            # Created later, it will be read from its beginning.
+            return
+        self._position, self._inode = found.st_size, found.st_ino
+
+    def read(self, leash: Leash) -> t.Iterator[list[Line]]:
+        """The lines since the last call, in batches. Raises ProbeInconclusiveError.
+
+        A batch counts as read when the next one is asked for: what the caller could not finish
+        comes again.
+        """
+        try:
+            if self._backlog_due:
+                yield self._read_backlog(leash)
+                self._backlog_due = False
+            yield from self._read_news(leash)
+        except OSError as exc:
+            reason = exc.strerror or type(exc).__name__
+            raise ProbeInconclusiveError(f"{self._path} cannot be read: {reason}") from exc
+
+    def _read_news(self, leash: Leash) -> t.Iterator[list[Line]]:
+        if self._file is None:
+            self._file = self._reopened()
+        current = self._path.stat()
+        if (current.st_ino, current.st_dev) != _identity(self._file):
+            yield from self._drain(leash)
+            self._file.close()
+            self._inode, self._position, self._rest = None, 0, b""
+            self._file = self._path.open("rb")
+        elif current.st_size < self._position:
+            self._position, self._rest = 0, b""
+        yield from self._drain(leash)
+
+    def _reopened(self) -> t.BinaryIO:
+        opened = self._path.open("rb")
+        if self._inode is not None and os.fstat(opened.fileno()).st_ino != self._inode:
+            # Replaced between the start of the gate and the first look.
+            self._position = 0
+        return opened
+
+    def _drain(self, leash: Leash) -> t.Iterator[list[Line]]:
+        opened = t.cast(t.BinaryIO, self._file)
+        while True:
+            leash.remaining()
+            opened.seek(self._position)
+            piece = opened.read(_PIECE)
+            if not piece:
+                return
+            *whole, rest = (self._rest + piece).split(b"\n")
+            now = time.time()
+            yield [Line(_decoded(line), now) for line in whole]
+            self._position = opened.tell()
+            self._rest = rest[-_LONGEST_LINE:]
+
+    def _read_backlog(self, leash: Leash) -> list[Line]:
+        self._file = self._path.open("rb")
+        size = os.fstat(self._file.fileno()).st_size
+        self._position, self._rest = max(0, size - _LONGEST_BACKLOG), b""
+        whole = self._position == 0
+        lines = [line for batch in self._drain(leash) for line in batch]
+        return dated(lines, cutoff=self._cutoff or 0.0, whole=whole)
+
+
+def _identity(opened: t.BinaryIO) -> tuple[int, int]:
+    found = os.fstat(opened.fileno())
+    return found.st_ino, found.st_dev
+
+
+def _decoded(line: bytes) -> str:
+    return line[:_LONGEST_LINE].decode("utf-8", "replace").rstrip("\r")
+
+
+def dated(lines: t.Sequence[Line], *, cutoff: float, whole: bool) -> list[Line]:
+    """The lines that were not written before ``cutoff``. One without a time has that before it.
+
+    Raises ProbeInconclusiveError when the times cannot be read, or the file begins too late.
+    """
+    now = time.time()
+    kept: list[Line] = []
+    stamp: float | None = None
+    for line in lines:
+        own = stamp_of(line.text, now=now)
+        if stamp is None and own is not None and own >= cutoff and not whole:
+            raise ProbeInconclusiveError(
+                f"more than {_LONGEST_BACKLOG // 2**20} MiB were logged since then; lower since"
+            )
+        stamp = stamp if own is None else own
+        if stamp is not None and stamp >= cutoff:
+            kept.append(Line(line.text, stamp))
+    if lines and stamp is None:
+        raise ProbeInconclusiveError("the lines carry no time that can be read; leave since out")
+    return kept
