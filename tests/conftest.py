@@ -7,4 +7,4 @@ import os
 # Nothing of the person's own Ansible configuration may reach a test.
 os.environ["ANSIBLE_CONFIG"] = os.devnull
 
-pytest_plugins = ["tests.real_servers", "tests.module_runner"]
+pytest_plugins = ["tests.real_servers", "tests.module_runner", "tests.redis_topologies"]

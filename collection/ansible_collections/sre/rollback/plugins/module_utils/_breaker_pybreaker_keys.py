@@ -93,17 +93,17 @@ def parse_breaker(name: str, values: t.Mapping[str, bytes | None]) -> core.Break
     )
 
 
-def target_of(breaker: core.Breaker, wish: core.Wish, *, now: int) -> core.Breaker:
+def target_of(breaker: core.Breaker, wish: core.Wish, *, now: float) -> core.Breaker:
     """The breaker as the wish leaves it."""
     if wish.state == core.RESTORED:
         return _from_snapshot(breaker.name, wish.snapshot[breaker.name])
     if wish.state == core.OPEN:
-        until = None if wish.lease is None else now + math.ceil(wish.lease)
+        until = None if wish.lease is None else math.ceil(now + wish.lease)
         return core.Breaker(
             name=breaker.name,
             state=core.OPEN,
             held=until is None,
-            hold=core.Hold(wish.holder, wish.reason, now, until),
+            hold=core.Hold(wish.holder, wish.reason, int(now), until),
             facts={
                 "opened_at": HELD_OPENED_AT if until is None else until,
                 "fail_counter": breaker.facts["fail_counter"] or 0,

@@ -102,9 +102,9 @@ class PybreakerRedis(core.Provider):
     def may_slip(self, breaker: core.Breaker) -> bool:
         return not breaker.held and breaker.state in (core.HALF_OPEN, core.OPEN)
 
-    def _now(self) -> int:
+    def _now(self) -> float:
         """Seconds since 1970 on the server's clock."""
-        return int(time.monotonic() + self._clock_offset)
+        return time.monotonic() + self._clock_offset
 
 
 def _queue_reads(pipeline: t.Any, name: str) -> None:
@@ -130,7 +130,7 @@ def _server_time(client: t.Any) -> float:
     return float(seconds) + microseconds / 1e6
 
 
-def _writes(pipeline: t.Any, target: core.Breaker, now: int) -> None:
+def _writes(pipeline: t.Any, target: core.Breaker, now: float) -> None:
     """Send what makes the keys those of the target, in an order that is safe when cut short.
 
     The state comes last when a breaker opens: open without ``opened_at`` would let a call through.
@@ -149,17 +149,17 @@ def _writes(pipeline: t.Any, target: core.Breaker, now: int) -> None:
         pipeline.delete(state)
 
 
-def _write_hold(pipeline: t.Any, target: core.Breaker, now: int) -> None:
+def _write_hold(pipeline: t.Any, target: core.Breaker, now: float) -> None:
     key, hold = hold_key(target.name), target.hold
     if hold is None:
         pipeline.delete(key)
     else:
-        seconds = None if hold.until is None else max(1, hold.until - now)
-        pipeline.set(key, json.dumps(hold.as_dict()), ex=seconds)
+        left = None if hold.until is None else max(1, int((hold.until - now) * 1000))
+        pipeline.set(key, json.dumps(hold.as_dict()), px=left)
 
 
 def _change_together(
-    client: t.Any, breakers: t.Sequence[core.Breaker], wish: core.Wish, now: int
+    client: t.Any, breakers: t.Sequence[core.Breaker], wish: core.Wish, now: float
 ) -> None:
     """One transaction for all: clients see every breaker change at the same moment."""
     names = [breaker.name for breaker in breakers]
@@ -187,7 +187,7 @@ def _change_together(
 
 
 def _change_in_cluster(
-    client: t.Any, breakers: t.Sequence[core.Breaker], wish: core.Wish, now: int
+    client: t.Any, breakers: t.Sequence[core.Breaker], wish: core.Wish, now: float
 ) -> None:
     """Key by key: those of one breaker live on several nodes, which share no transaction."""
     for breaker in breakers:
