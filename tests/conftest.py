@@ -7,4 +7,10 @@ import os
 # Nothing of the person's own Ansible configuration may reach a test.
 os.environ["ANSIBLE_CONFIG"] = os.devnull
 
-pytest_plugins = ["tests.real_servers", "tests.module_runner", "tests.redis_topologies"]
+pytest_plugins = [
+    "tests.real_servers",
+    "tests.module_runner",
+    "tests.redis_topologies",
+    "tests.breaker_client",
+    "tests.actuator",
+]

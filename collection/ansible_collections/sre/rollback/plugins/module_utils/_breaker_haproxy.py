@@ -103,7 +103,11 @@ class Haproxy(core.Provider):
         if self._socket.startswith("/"):
             connection = socket.socket(socket.AF_UNIX)
             connection.settimeout(self._timeout)
-            connection.connect(self._socket)
+            try:
+                connection.connect(self._socket)
+            except OSError:
+                connection.close()
+                raise
             return connection
         host, _colon, port = self._socket.rpartition(":")
         return socket.create_connection((host.strip("[]"), int(port)), self._timeout)

@@ -104,7 +104,9 @@ class ConnectionOptions:
     @classmethod
     def from_params(cls, params: t.Mapping[str, t.Any]) -> ConnectionOptions:
         """Read a module's parameters. Raises RedisConnectionError when they contradict."""
-        port, timeout = params.get("login_port") or 6379, params.get("login_timeout") or 5.0
+        port, timeout = params.get("login_port"), params.get("login_timeout")
+        port = 6379 if port is None else port
+        timeout = 5.0 if timeout is None else timeout
         if not 0 < port < 65536:
             raise RedisConnectionError(f"login_port {port} is not a port. Nothing was changed.")
         if timeout <= 0:
