@@ -26,10 +26,11 @@ from rollback_playbook.execution.outcome import Outcome, Progress
 from rollback_playbook.execution.runner import Interrupt
 from rollback_playbook.execution.session import Order, Session
 from rollback_playbook.plan.hosts import ResolvedHosts, resolve_hosts
+from rollback_playbook.plan.secret_values import secrets_in
 from rollback_playbook.record.folder import IncidentFolder
 from rollback_playbook.record.incidents import create_incident
 from rollback_playbook.record.keys import Keyring
-from rollback_playbook.record.redaction import Redactor, secrets_in
+from rollback_playbook.record.redaction import Redactor
 from rollback_playbook.record.writer import RecordWriter
 
 #: Scenarios that put traffic into a safe state.

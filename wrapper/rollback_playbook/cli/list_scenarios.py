@@ -6,7 +6,7 @@ import json
 
 import click
 
-from rollback_playbook.cli.run_view import span
+from rollback_playbook.report.clock import duration
 from rollback_playbook.cli.settings import Settings
 
 
@@ -38,7 +38,7 @@ def list_scenarios(settings: Settings, as_json: bool) -> None:
     width = max(len(scenario.name) for scenario in scenarios)
     for scenario in scenarios:
         click.secho(f"{scenario.name:<{width}}", bold=True, nl=False)
-        click.echo(f"  level {scenario.level}, target {span(scenario.target_seconds)}")
+        click.echo(f"  level {scenario.level}, target {duration(scenario.target_seconds)}")
         for line in (
             scenario.title,
             f"when: {scenario.when}",

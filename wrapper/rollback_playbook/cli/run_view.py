@@ -128,18 +128,3 @@ _HANDLERS = {
     "note.added": RunView._note,
 }
 
-
-def clock(seconds: float) -> str:
-    """``T+01:02.3``; hours are shown as minutes beyond 59, as runbooks count them."""
-    minutes, rest = divmod(max(seconds, 0.0), 60)
-    return f"T+{int(minutes):02d}:{rest:04.1f}"
-
-
-def span(seconds: float) -> str:
-    """A duration as people say it: ``820 ms``, ``2.4 s``, ``3 min 05 s``."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s"

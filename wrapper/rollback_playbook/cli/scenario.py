@@ -29,7 +29,7 @@ def scenario_command(name: str) -> click.Command:
     """The command of the scenario with this name; its help is the scenario's own."""
 
     @click.pass_obj
-    def callback(settings: Settings, environment: str, **options: object) -> int:
+    def callback(settings: Settings, /, environment: str, **options: object) -> int:
         from rollback_playbook.cli.incident_run import print_finish, run_incident
 
         finished = run_incident(settings, name, environment, **options)  # type: ignore[arg-type]
@@ -44,7 +44,7 @@ class _ScenarioCommand(click.Command):
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from rollback_playbook.catalogue.scenarios import find
-        from rollback_playbook.cli.run_view import span
+        from rollback_playbook.report.clock import duration
 
         settings = ctx.find_object(Settings) or Settings.from_environment(
             playbook_dirs=(), state_dir=None
@@ -57,7 +57,7 @@ class _ScenarioCommand(click.Command):
                 f"When: {scenario.when}",
                 f"When not: {scenario.when_not}",
                 f"Undo: {scenario.undo}",
-                f"Target: {span(scenario.target_seconds)}. "
+                f"Target: {duration(scenario.target_seconds)}. "
                 f"Phases: {', '.join(phase.name for phase in scenario.phases)}.",
             ):
                 formatter.write_text(text)

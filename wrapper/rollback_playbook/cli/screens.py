@@ -6,8 +6,9 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, Protocol, TextIO
 
-from rollback_playbook.cli.run_view import RunView, clock, span
+from rollback_playbook.cli.run_view import PhaseView, RunView
 from rollback_playbook.events.model import RecordEvent
+from rollback_playbook.report.clock import duration, t_plus
 
 _HOSTS_SHOWN = 10
 _NOTES_SHOWN = 4
@@ -69,7 +70,7 @@ class PlainScreen:
     def show(self, event: RecordEvent) -> None:
         seen = len(self._view.notes)
         self._view.observe(event)
-        at = clock(self._view.elapsed(datetime.fromisoformat(event.time)))
+        at = t_plus(self._view.elapsed(datetime.fromisoformat(event.time)))
         for text in [_plain_line(event, self._view), *self._view.notes[seen:]]:
             if text:
                 self.say(f"{at}  {text}")
@@ -91,7 +92,7 @@ def _plain_line(event: RecordEvent, view: RunView) -> str:
     if event.type == "phase.started":
         return str(data["name"])
     if event.type == "task.finished" and data.get("status") in _SHOWN:
-        took = f" ({span(float(data['seconds']))})" if data.get("seconds") else ""
+        took = f" ({duration(float(data['seconds']))})" if data.get("seconds") else ""
         return f"  {data['status']}  {event.subject}: {data.get('task', '')}{took}"
     if event.type in ("gate.passed", "gate.failed"):
         return f"  gate {view.gates[-1]}"
@@ -151,8 +152,8 @@ class LiveScreen:
 
         late = self._now() > self._view.target_seconds
         line = Text(self._title, style="bold")
-        line.append(f"   {clock(self._now())}", style="bold red" if late else "bold green")
-        line.append(f" of {span(self._view.target_seconds)}", style="dim")
+        line.append(f"   {t_plus(self._now())}", style="bold red" if late else "bold green")
+        line.append(f" of {duration(self._view.target_seconds)}", style="dim")
         return line
 
     def _activity(self) -> list[str]:
@@ -167,13 +168,13 @@ class LiveScreen:
 _STYLES = {"waiting": "dim", "running": "bold cyan", "done": "green", "failed": "bold red"}
 
 
-def _phase_line(phase: Any, now: float) -> Any:
+def _phase_line(phase: PhaseView, now: float) -> Any:
     from rich.text import Text
 
     line = Text(f"{phase.mark} {phase.name:<9}", style=_STYLES.get(phase.state, ""))
     if phase.started is not None:
         seconds = phase.seconds if phase.seconds is not None else now - phase.started
-        line.append(f" {clock(phase.started)}  {span(seconds):>9}", style="dim")
+        line.append(f" {t_plus(phase.started)}  {duration(seconds):>9}", style="dim")
     if phase.changed:
         line.append(f"  {phase.changed} changed", style="yellow")
     return line
