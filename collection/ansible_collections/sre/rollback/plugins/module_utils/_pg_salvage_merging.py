@@ -1,0 +1,294 @@
+# Copyright (c) 2026, the rollback-playbook authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The states of pg_salvage that write to the reference: merged and unmerged.
+
+PRIVATE: for this collection only; can have breaking changes without notice.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
+from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_catalog import read_catalog
+from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_compare import (
+    Counts,
+    compare,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_folder import (
+    NewFolder,
+    read_index,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_merge import (
+    MERGE,
+    Merged,
+    MergeUnknownError,
+    Target,
+    apply,
+    decide,
+    locked_transaction,
+    write_inverse,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_sequences import (
+    Advance,
+    advances,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_session import (
+    Session,
+    identify,
+    newer_columns,
+    open_session,
+    open_writer,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_staging import (
+    Staged,
+    stage,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_states import (
+    Result,
+    comparison_result,
+    differences,
+    now,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_undo import take_back
+from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_words import (
+    Compared,
+    rows_words,
+)
+
+if t.TYPE_CHECKING:
+    from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_pairs import Pair
+
+_MODULE = "sre.rollback.pg_salvage"
+
+
+class NotMergeableError(RollbackError):
+    """A table that was asked for by name cannot be merged."""
+
+
+class WrongDatabaseError(RollbackError):
+    """A merge was to be taken back in a database that it was not made in."""
+
+
+@dataclass(frozen=True)
+class _Left:
+    """A table whose rows are not merged, and why."""
+
+    compared: Compared
+    reason: str
+
+    def as_dict(self) -> Result:
+        return {
+            "table": self.compared.pair.label,
+            "rows": self.compared.counts.added,
+            "reason": self.reason,
+        }
+
+
+def merged(params: t.Mapping[str, t.Any], *, check: bool) -> Result:
+    """Bring rows of the database into the reference, in one transaction."""
+    with open_session(params) as session, open_writer(params) as writer:
+        newer = newer_columns(session.pairs, params["newer_by"] or {})
+        compared, staged, left = [], [], []
+        for number, pair in enumerate(session.pairs):
+            reason = _unmergeable(pair, params["reference"])
+            if reason is not None:
+                compared.append(Compared(pair, compare(pair, session.sides)))
+                left.append(_Left(compared[-1], reason))
+                continue
+            newer_by = newer.get(pair.name)
+            counts, rows = stage(writer, pair, session.sides, number=number, newer_by=newer_by)
+            compared.append(Compared(pair, counts))
+            staged += [] if rows is None else [rows]
+        left = [each for each in left if each.compared.counts.added]
+        _refuse_named(left, params["tables"])
+        target = Target(writer, session.reference, session.catalog, params["lock_timeout"])
+        done = _merge(_Merging(session, target, staged, params, check))
+    return _merge_result(params, compared, left, done, check=check)
+
+
+@dataclass(frozen=True)
+class _Merging:
+    """All that a merge needs."""
+
+    session: Session
+    target: Target
+    staged: t.Sequence[Staged]
+    params: t.Mapping[str, t.Any]
+    check: bool
+
+    def moves(self) -> list[Advance]:
+        """The sequences to advance."""
+        included = {pair.name for pair in self.session.pairs}
+        return advances(*self.session.sequences, left_out=lambda table: table not in included)
+
+    def facts(self) -> Result:
+        """What the folder of the inverse says about the merge."""
+        options = ("database", "reference", "tables", "exclude", "policy", "newer_by", "dest")
+        return {
+            "kind": MERGE,
+            "created": now(),
+            "args": {name: self.params[name] for name in options if self.params[name]},
+            "into": identify(self.target.writer).as_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What a merge did, or in check mode would have done."""
+
+    merged: t.Sequence[Merged]
+    moves: t.Sequence[Advance]
+    folder: NewFolder | None
+
+
+def _merge(merging: _Merging) -> _Done:
+    if not merging.staged:
+        return _Done((), (), None)
+    target, check = merging.target, merging.check
+    folder = NewFolder(Path(merging.params["dest"]), MERGE, pretend=check)
+    facts = merging.facts()
+    try:
+        with locked_transaction(target, [each.table for each in merging.staged], check=check):
+            done = [each for each in decide(target, merging.staged) if each.changed]
+            moves = merging.moves() if done else []
+            if done and not check:
+                tables = write_inverse(target, done, folder)
+                apply(target, done, moves)
+                folder.publish({**facts, "id": folder.id, "tables": tables})
+    except MergeUnknownError:
+        raise
+    except BaseException:
+        folder.discard()
+        raise
+    if not done:
+        folder.discard()
+    return _Done(done, moves, folder if done else None)
+
+
+def _merge_result(
+    params: t.Mapping[str, t.Any],
+    compared: t.Sequence[Compared],
+    left: t.Sequence[_Left],
+    done: _Done,
+    *,
+    check: bool,
+) -> Result:
+    merged_rows = {each.staged.pair.name: each for each in done.merged}
+    remaining = [
+        replace(each, counts=_after(each.counts, merged_rows.get(each.pair.name)))
+        for each in compared
+    ]
+    merge = {"id": done.folder.id, "path": str(done.folder.path)} if done.folder else None
+    return {
+        **comparison_result(compared),
+        "changed": merge is not None,
+        "summary": _merge_summary(params["reference"], done, remaining, check=check),
+        "merge": merge,
+        "merged": [each.result() for each in done.merged],
+        "not_merged": [each.as_dict() for each in left],
+        "sequences": [move.as_dict() for move in done.moves],
+        "before": {"differences": differences(compared)},
+        "after": {"differences": differences(remaining)},
+        "undo": None
+        if merge is None
+        else {
+            "module": _MODULE,
+            "args": {
+                "state": "unmerged",
+                "database": params["database"],
+                "reference": params["reference"],
+                "merge": merge["path"],
+            },
+        },
+    }
+
+
+def _after(counts: Counts, done: Merged | None) -> Counts:
+    if done is None:
+        return counts
+    return Counts(counts.added - done.inserted, counts.changed - done.updated, counts.removed)
+
+
+def _merge_summary(
+    reference: str, done: _Done, remaining: t.Sequence[Compared], *, check: bool
+) -> str:
+    would = "would be" if check else "were"
+    inserted = rows_words([(each.staged.pair, each.inserted) for each in done.merged])
+    updated = rows_words([(each.staged.pair, each.updated) for each in done.merged])
+    kept = rows_words([(each.pair, each.counts.changed) for each in remaining])
+    parts = []
+    if inserted:
+        parts.append(f"{inserted} {would} brought into {reference}")
+    if updated:
+        parts.append(f"{updated} {would} replaced by their newer version")
+    if not parts:
+        parts.append(f"nothing to merge into {reference}")
+    if kept:
+        parts.append(f"{kept} that differ stay as they are in {reference}")
+    return "; ".join(parts)
+
+
+def unmerged(params: t.Mapping[str, t.Any], *, check: bool) -> Result:
+    """Take back the merge whose folder is ``merge``."""
+    path = Path(params["merge"])
+    index = read_index(path, MERGE)
+    with open_writer(params) as writer:
+        if identify(writer).as_dict() != index["into"]:
+            raise WrongDatabaseError(
+                f"the merge {index['id']} was not made into the database that is called "
+                f"{params['reference']!r} now; it may have been swapped since. Nothing was "
+                "changed. Name the database it was made into as `reference`."
+            )
+        target = Target(writer, params["reference"], read_catalog(writer), params["lock_timeout"])
+        tables = take_back(target, index, path, check=check)
+    rows = sum(each["deleted"] + each["restored"] for each in tables)
+    would = "would be" if check else "were"
+    words = "1 row" if rows == 1 else f"{rows:,} rows"
+    return {
+        "changed": rows > 0,
+        "summary": f"{words} of merge {index['id']} {would} taken back from {params['reference']}"
+        if rows
+        else f"nothing of merge {index['id']} is left to take back",
+        "unmerged": tables,
+        "before": {
+            "merged": {each["table"]: each["deleted"] + each["restored"] for each in tables}
+        },
+        "after": {"merged": {each["table"]: 0 for each in tables}},
+        "undo": {"module": _MODULE, "args": {**index["args"], "state": "merged"}} if rows else None,
+    }
+
+
+def _unmergeable(pair: Pair, reference: str) -> str | None:
+    """Why rows of ``pair`` cannot be merged; None when they can."""
+    if pair.reference is None:
+        return f"{reference} has no such table"
+    if pair.database is None:
+        return "only the reference has it"
+    if pair.key is None:
+        return "it has no key that both databases share, so nothing tells its rows apart"
+    missing = [
+        column.name
+        for column in pair.reference.columns
+        if column.name not in pair.columns
+        and column.not_null
+        and not column.has_default
+        and not column.generated
+    ]
+    if missing:
+        return f"{reference} wants a value for {', '.join(missing)}, which the database has not"
+    return None
+
+
+def _refuse_named(left: t.Sequence[_Left], tables: t.Sequence[str]) -> None:
+    if left and tables:
+        reasons = "; ".join(f"{each.compared.pair.label}: {each.reason}" for each in left)
+        raise NotMergeableError(
+            f"cannot merge what `tables` names: {reasons}. Nothing was changed. Take them out of "
+            "`tables`; state=exported keeps their rows.",
+            not_merged=[each.as_dict() for each in left],
+        )
