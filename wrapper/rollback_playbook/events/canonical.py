@@ -19,7 +19,8 @@ from typing import Any
 
 #: Deeper structures are cut; Ansible's results stay below a dozen levels.
 MAX_DEPTH = 64
-_MAX_INTEGER = 10**300
+#: Python reads no longer ones back (``sys.set_int_max_str_digits``).
+_MAX_INTEGER = 10**4000
 
 _encode = json.JSONEncoder(
     sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
@@ -32,12 +33,21 @@ def canonical(value: Any) -> bytes:
     Lone surrogates become U+FFFD, NaN and the infinities become the strings ``NaN``,
     ``Infinity`` and ``-Infinity``, keys become strings, other objects their text.
     """
+    return encoded(value)[1]
+
+
+def encoded(value: Any) -> tuple[Any, bytes]:
+    """What can be written of ``value``, and its canonical JSON.
+
+    The first is ``value`` itself where JSON can hold it as it is, which is nearly always.
+    """
     try:
         if _has_string_keys(value):
-            return _encode(value).encode()
+            return value, _encode(value).encode()
     except (TypeError, ValueError, RecursionError):
         pass
-    return _encode(json_value(value)).encode()
+    plain = json_value(value)
+    return plain, _encode(plain).encode()
 
 
 def json_value(value: Any, depth: int = 0) -> Any:

@@ -15,7 +15,7 @@ from rollback_playbook.events.model import Draft, seconds_between, utc_text
 from rollback_playbook.events.outcome import RunOutcome
 from rollback_playbook.events.phases import PhaseTally
 from rollback_playbook.events.pruning import bounded, cut_text
-from rollback_playbook.events.results import gate_drafts, result_data, undo_drafts
+from rollback_playbook.events.results import gate_drafts, is_loop, result_data, undo_drafts
 
 JobEvent = Mapping[str, Any]
 
@@ -120,8 +120,7 @@ class EventConverter:
         body = {**self._task(event, data), **result_data(data, status)}
         self._count(event, body)
         finished = self._draft(event, "task.finished", body, sync=body["status"] == "changed")
-        loop = isinstance((data.get("res") or {}).get("results"), list)
-        return [finished, *([] if loop else self._consequences(finished, data))]
+        return [finished, *([] if is_loop(data) else self._consequences(finished, data))]
 
     def _item_finished(self, event: JobEvent, data: JobEvent) -> list[Draft]:
         status = _STATUS[str(event["event"])]

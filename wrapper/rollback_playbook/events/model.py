@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -93,8 +94,11 @@ def sequence_text(sequence: int) -> str:
 
 def timestamp(moment: datetime | None = None) -> str:
     """RFC 3339 in UTC with microseconds; now when no moment is given."""
-    at = (moment or datetime.now(UTC)).astimezone(UTC)
-    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    at = moment.astimezone(UTC) if moment else datetime.now(UTC)
+    return at.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
+_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(?:Z|\+00:00)", re.ASCII)
 
 
 def utc_text(text: str) -> str:
@@ -102,9 +106,11 @@ def utc_text(text: str) -> str:
 
     Returns an empty string for what is not a time: the writer then puts its own.
     """
+    if _UTC.fullmatch(text):
+        return text[:26] + "Z"
     try:
         moment = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
+    except ValueError:
         return ""
     return timestamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 

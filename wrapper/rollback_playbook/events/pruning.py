@@ -26,22 +26,34 @@ _DROPPED = frozenset(
 
 
 def pruned_result(result: Mapping[str, Any]) -> dict[str, Any]:
-    """``result`` without bookkeeping; bounded text, lists and total size."""
+    """``result`` without Ansible's bookkeeping; not bounded yet."""
     kept = {key: value for key, value in result.items() if key not in _DROPPED}
     facts = result.get("ansible_facts")
     if isinstance(facts, Mapping) and facts:
         kept["ansible_facts"] = f"[cut: {len(facts)} facts]"
-    return bounded(kept)
+    return kept
 
 
 def bounded(value: dict[str, Any], size: int = MAX_RESULT) -> dict[str, Any]:
-    """``value`` cut so that its JSON stays near ``size`` bytes; tighter bounds until it fits."""
+    """``value`` cut so that its JSON stays near ``size`` bytes; tighter bounds until it fits.
+
+    What is shorter than one text may be is kept as it is, which is nearly everything.
+    """
+    if _length(value) <= MAX_TEXT:
+        return value
     text, items = MAX_TEXT, MAX_ITEMS
     while True:
         smaller: dict[str, Any] = cut(value, text, items)
-        if text < _LEAST_TEXT or len(json.dumps(smaller, default=str)) <= size:
+        if text < _LEAST_TEXT or _length(smaller) <= size:
             return smaller
         text, items = text // 4, max(items // 4, 3)
+
+
+def _length(value: dict[str, Any]) -> int:
+    try:
+        return len(json.dumps(value, default=str))
+    except (ValueError, RecursionError):
+        return MAX_RESULT * 2
 
 
 _LEAST_TEXT = 40

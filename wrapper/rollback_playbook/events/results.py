@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rollback_playbook.events.model import Draft
-from rollback_playbook.events.pruning import bounded, pruned_result
+from rollback_playbook.events.pruning import MAX_ITEMS, bounded, pruned_result
 
 COLLECTION = "sre.rollback."
 _CENSORED = "the output has been hidden due to the fact that 'no_log: true'"
@@ -30,8 +30,24 @@ def result_data(data: Mapping[str, Any], status: str) -> dict[str, Any]:
         body["censored"] = True
     body.update(_warnings(result))
     body.update(_arguments(result, body["status"]))
-    body["result"] = {} if is_censored(result) else pruned_result(result)
+    body["result"] = {} if is_censored(result) else pruned_result(_without_items(result))
     return bounded(body)
+
+
+def is_loop(data: Mapping[str, Any]) -> bool:
+    """Whether the result is that of a loop, which repeats what its items said before."""
+    items = _result(data).get("results")
+    return isinstance(items, list) and bool(items) and all(map(_is_item, items))
+
+
+def _is_item(item: Any) -> bool:
+    return isinstance(item, Mapping) and ("ansible_loop_var" in item or _is_censored_item(item))
+
+
+def _without_items(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not is_loop({"res": result}):
+        return result
+    return {**result, "results": f"[{len(result['results'])} items, recorded one by one]"}
 
 
 def is_blanked(data: Mapping[str, Any], status: str) -> bool:
@@ -88,15 +104,21 @@ def gate_drafts(finished: Draft, data: Mapping[str, Any]) -> list[Draft]:
     if finished.data["action"] != _GATE or status in ("skipped", "unreachable"):
         return []
     passed = status != "failed"
-    result = {**_result(data)}
-    result.pop("invocation", None)
     body = {
         "gate": finished.data["task"],
         "phase": finished.data["phase"],
         "host": finished.subject,
-        **pruned_result(result),
+        **pruned_result(_result(data)),
     }
-    return [_beside(finished, "gate.passed" if passed else "gate.failed", body)]
+    checks = body.get("checks")
+    if isinstance(checks, list):
+        # Sorting is stable: what did not pass comes first and is not what gets cut.
+        body["checks"] = sorted(checks, key=_passed) if len(checks) > MAX_ITEMS else checks
+    return [_beside(finished, "gate.passed" if passed else "gate.failed", bounded(body))]
+
+
+def _passed(check: Any) -> bool:
+    return isinstance(check, Mapping) and check.get("state") == "passed"
 
 
 def _beside(finished: Draft, type_: str, body: dict[str, Any]) -> Draft:

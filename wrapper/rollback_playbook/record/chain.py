@@ -46,9 +46,9 @@ def source_of(incident: str) -> str:
 
 
 def sealed(
-    draft: Draft, *, incident: str, sequence: int, prevhash: str, secret: bytes
+    draft: Draft, *, data: bytes, incident: str, sequence: int, prevhash: str, secret: bytes
 ) -> tuple[RecordEvent, bytes]:
-    """The event and its line (with the newline). ``draft.data`` is written as it is.
+    """The event and its line (with the newline). ``data`` is the canonical JSON of its data.
 
     Raises ValueError when the type is not made of dotted words.
     """
@@ -59,7 +59,7 @@ def sealed(
     identity = f"{incident}.{text}"
     subject = b'"subject":' + canonical(draft.subject) + b"," if draft.subject else b""
     counter = b"" if draft.counter is None else b'"counter":%d,' % draft.counter
-    front = b"{" + counter + b'"data":' + canonical(draft.data)
+    front = b"{" + counter + b'"data":' + data
     back = (
         f'"id":"{identity}","prevhash":"{prevhash}","sequence":"{text}","source":"{source}",'
         f'"specversion":"{SPEC_VERSION}",'

@@ -117,17 +117,18 @@ def _name(text: str) -> str:
     return _NOT_IN_NAMES.sub("-", text.lower())[:_LONGEST_NAME].strip("-") or "x"
 
 
-def write_private(path: Path, content: bytes) -> None:
+def write_private(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Replace ``path`` in one step: readers see the old content or the new, and never part.
 
-    Raises OSError.
+    What is not ``durable`` may be old or empty after a power cut. Raises OSError.
     """
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -36,13 +36,23 @@ class Head:
         return hmac.digest(secret, canonical(content), "sha256").hex()
 
 
-def write_head(folder: IncidentFolder, keys: Keyring, head: Head, key: Key) -> None:
+def write_head(
+    folder: IncidentFolder, keys: Keyring, head: Head, key: Key, *, durable: bool
+) -> None:
     """Both copies; raises OSError."""
     content = to_json(asdict(head.sealed(key.secret)))
-    write_private(folder.head, content)
+    write_private(folder.head, content, durable=durable)
     copy = keys.head_path(folder.id)
     copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_private(copy, content)
+    write_private(copy, content, durable=durable)
+
+
+def has_head(path: Path) -> bool:
+    """Whether there is a head at all; a power cut may leave an empty file."""
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def read_head(path: Path) -> Head | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from rollback_playbook.events.model import RecordEvent
 
 #: A longer line is no line of ours: results are bounded far below.
 MAX_LINE = 16 * 1024 * 1024
+_BUFFER = 1024 * 1024
 
 
 def read_events(path: Path) -> Iterator[RecordEvent]:
@@ -33,14 +35,16 @@ def parse_line(line: bytes) -> RecordEvent | None:
         return None
 
 
-def read_lines(path: Path) -> Iterator[bytes]:
-    """Every line with its newline; the last one may lack it.
+def read_lines(path: Path, size: int | None = None) -> Iterator[bytes]:
+    """Every line with its newline, up to ``size`` bytes; the last one may lack it.
 
     Raises RecordError when the file cannot be read.
     """
+    left = sys.maxsize if size is None else size
     try:
-        with path.open("rb") as file:
-            while line := file.readline(MAX_LINE):
+        with path.open("rb", buffering=_BUFFER) as file:
+            while line := file.readline(min(MAX_LINE, left)):
+                left -= len(line)
                 yield line
     except OSError as error:
         raise RecordError(f"the record {path} cannot be read: {error.strerror}") from error

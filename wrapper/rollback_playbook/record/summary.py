@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from rollback_playbook.events.canonical import canonical
 from rollback_playbook.events.model import RecordEvent, seconds_between
+from rollback_playbook.record.keys import Key
 
 SCHEMA = 1
 
@@ -189,6 +192,22 @@ _APPLY: dict[str, Callable[[SummaryBuilder, RecordEvent], None]] = {
     "correction.added": SummaryBuilder._counted,
     "handler.failed": SummaryBuilder._counted,
 }
+
+
+def sealed_summary(content: Mapping[str, Any], key: Key) -> dict[str, Any]:
+    """``content`` with the key's id and a MAC over everything else."""
+    unsealed = {**content, "sealed_with": key.id}
+    return {**unsealed, "mac": _mac(unsealed, key)}
+
+
+def is_sealed(content: Mapping[str, Any], key: Key) -> bool:
+    """Whether a summary is as a holder of the key wrote it."""
+    unsealed = {name: value for name, value in content.items() if name != "mac"}
+    return hmac.compare_digest(_mac(unsealed, key), str(content.get("mac", "")))
+
+
+def _mac(content: Mapping[str, Any], key: Key) -> str:
+    return hmac.digest(key.secret, canonical(content), "sha256").hex()
 
 
 def summary_of(events: Iterable[RecordEvent]) -> dict[str, Any]:

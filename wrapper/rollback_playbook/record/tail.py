@@ -19,12 +19,16 @@ _LOOK_BACK = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """Size of the file in bytes, the last good line, and what a crash left behind it."""
+    """Size of the file in bytes, the last good line, and what a crash left behind it.
+
+    ``unended``: the last line is whole but for its newline.
+    """
 
     size: int = 0
     sequence: int = 0
     hash: str = GENESIS
     torn: bytes = b""
+    unended: bool = False
 
     def after(self, event: RecordEvent, written: int) -> Tail:
         return Tail(size=self.size + written, sequence=event.sequence, hash=event.hash)
@@ -36,17 +40,16 @@ def tail_of(path: Path, keys: Keyring, on_event: Callable[[RecordEvent], None]) 
     Raises RecordError when it cannot be read, or when no key here fits its last lines.
     """
     recent: deque[Link] = deque(maxlen=_LOOK_BACK)
-    size, torn = 0, b""
+    size, torn, unended = 0, b"", False
     for line in read_lines(path):
         size += len(line)
+        link = link_of(line.removesuffix(b"\n"))
         if not line.endswith(b"\n"):
-            torn = line
-            break
-        link = link_of(line[:-1])
-        if link is not None:
+            unended = link is not None and _fits(link, keys)
+            torn = b"" if unended else line
+        event = parse_line(line) if not torn else None
+        if link is not None and event is not None:
             recent.append(link)
-        event = parse_line(line)
-        if event is not None:
             on_event(event)
     good = next((each for each in reversed(recent) if _fits(each, keys)), None)
     if good is None and size > len(torn):
@@ -56,7 +59,7 @@ def tail_of(path: Path, keys: Keyring, on_event: Callable[[RecordEvent], None]) 
         )
     if good is None:
         return Tail(size=size, torn=torn)
-    return Tail(size=size, sequence=good.sequence, hash=good.hash, torn=torn)
+    return Tail(size, good.sequence, good.hash, torn, unended)
 
 
 def tail_after(path: Path, tail: Tail, keys: Keyring) -> tuple[Tail, list[RecordEvent]]:

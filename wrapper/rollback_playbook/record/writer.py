@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import itertools
 import os
 import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from rollback_playbook.errors import RecordError
+from rollback_playbook.events.canonical import canonical
 from rollback_playbook.events.model import Draft, RecordEvent, timestamp, utc_text
 from rollback_playbook.record.chain import sealed
 from rollback_playbook.record.folder import IncidentFolder, to_json, write_private
 from rollback_playbook.record.head import Head, write_head
 from rollback_playbook.record.keys import Key, Keyring
-from rollback_playbook.record.summary import SummaryBuilder
+from rollback_playbook.record.summary import SummaryBuilder, sealed_summary
 from rollback_playbook.record.tail import Tail, tail_after
 from rollback_playbook.record.torn import TornLine
 
 
 class Redaction(Protocol):
-    """Takes secrets and personal data out of an event's data and texts."""
+    """Takes secrets and personal data out of an event's data and texts.
 
-    def data(self, value: dict[str, Any]) -> dict[str, Any]: ...
+    ``encoded`` gives back the data as they may be written, and their canonical JSON.
+    """
+
+    def encoded(self, value: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]: ...
 
     def text(self, value: str) -> str: ...
 
@@ -103,41 +109,45 @@ class RecordWriter:
 
     def append_draft(self, draft: Draft) -> RecordEvent:
         """Write what a converter made; as ``append``."""
-        clean = self._clean(draft)
+        clean, data = self._clean(draft)
         with self._lock:
             if self._closed:
                 raise RecordError(f"the record of {self.incident} is closed already")
             try:
                 with self._exclusive():
-                    return self._append(clean)
+                    return self._append(clean, data)
             except OSError as error:
                 raise self._error(error) from error
 
     def evidence(self, name: str, content: str | bytes) -> str:
         """Keep a text beside the record, redacted; ``evidence.kept`` has its size and SHA-256.
 
-        Returns the path within the incident's folder. Raises RecordError.
+        Returns the path within the incident's folder. An earlier one of the same name stays.
+        Raises RecordError.
         """
         text = content if isinstance(content, str) else content.decode(errors="replace")
-        clean = self._redaction.text(text).encode(errors="replace")
-        path = self.folder.evidence / _file_name(name)
         try:
             self.folder.evidence.mkdir(mode=0o700, exist_ok=True)
-            write_private(path, clean)
+            path = _free(self.folder.evidence / _file_name(name))
+            clean = self._write_redacted(path, text)
         except OSError as error:
             raise self._error(error) from error
         digest = hashlib.sha256(clean).hexdigest()
         data = {"path": f"evidence/{path.name}", "bytes": len(clean), "sha256": digest}
-        self.append("evidence.kept", data)
+        self.append("evidence.kept", data, sync=True)
         return str(data["path"])
 
     def write_file(self, name: str, text: str) -> None:
         """Put a derived text, such as the report, into the incident's folder; redacted."""
         try:
-            clean = self._redaction.text(text).encode(errors="replace")
-            write_private(self.folder.path / _file_name(name), clean)
+            self._write_redacted(self.folder.path / _file_name(name), text)
         except OSError as error:
             raise self._error(error) from error
+
+    def _write_redacted(self, path: Path, text: str) -> bytes:
+        clean = self._redaction.text(text).encode(errors="replace")
+        write_private(path, clean)
+        return clean
 
     def sync(self) -> None:
         """Everything written so far is on the disk when this returns; raises RecordError."""
@@ -156,9 +166,9 @@ class RecordWriter:
                 with self._exclusive():
                     self._catch_up()
                     os.fsync(self._descriptor)
+                    self._write_summary(durable=True)
                     head = self._head()
-                    write_head(self.folder, self._keys, head, self._key)
-                self._write_summary()
+                    write_head(self.folder, self._keys, head, self._key, durable=True)
             except OSError as error:
                 raise self._error(error) from error
             finally:
@@ -177,15 +187,17 @@ class RecordWriter:
         if not self._closed:
             self.close()
 
-    def _clean(self, draft: Draft) -> Draft:
-        return Draft(
+    def _clean(self, draft: Draft) -> tuple[Draft, bytes]:
+        data, text = self._redaction.encoded(draft.data)
+        clean = Draft(
             type=draft.type,
-            data=self._redaction.data(draft.data),
+            data=data,
             subject=self._redaction.text(draft.subject) if draft.subject else "",
             time=draft.time or timestamp(),
             counter=draft.counter,
             sync=draft.sync,
         )
+        return clean, text
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
@@ -196,20 +208,22 @@ class RecordWriter:
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
-    def _append(self, draft: Draft) -> RecordEvent:
+    def _append(self, draft: Draft, data: bytes) -> RecordEvent:
         self._catch_up()
         if self._tail.torn:
-            self._put(TornLine.draft(self._tail.torn), before=b"\n")
-        event = self._put(draft)
+            torn = TornLine.draft(self._tail.torn)
+            self._put(torn, canonical(torn.data), before=b"\n")
+        event = self._put(draft, data, before=b"\n" if self._tail.unended else b"")
         if draft.sync:
             os.fdatasync(self._descriptor)
         if event.type in _MILESTONES:
             self._write_derived()
         return event
 
-    def _put(self, draft: Draft, *, before: bytes = b"") -> RecordEvent:
+    def _put(self, draft: Draft, data: bytes, *, before: bytes = b"") -> RecordEvent:
         event, line = sealed(
             draft,
+            data=data,
             incident=self.incident,
             sequence=self._tail.sequence + 1,
             prevhash=self._tail.hash,
@@ -247,12 +261,13 @@ class RecordWriter:
     def _write_derived(self) -> None:
         """Summary and head are written again at the end; a failure now loses nothing."""
         with suppress(OSError):
-            self._write_summary()
-            write_head(self.folder, self._keys, self._head(), self._key)
+            self._write_summary(durable=False)
+            write_head(self.folder, self._keys, self._head(), self._key, durable=False)
 
-    def _write_summary(self) -> None:
+    def _write_summary(self, *, durable: bool) -> None:
         content = {**self._summary.as_dict(), "bytes": self._tail.size}
-        write_private(self.folder.summary, to_json(content))
+        sealed_content = to_json(sealed_summary(content, self._key))
+        write_private(self.folder.summary, sealed_content, durable=durable)
 
     def _head(self) -> Head:
         return Head(
@@ -279,6 +294,12 @@ def _opened(folder: IncidentFolder) -> int:
         raise RecordError(
             f"the record {folder.events} cannot be opened: {error.strerror}"
         ) from error
+
+
+def _free(path: Path) -> Path:
+    """``path``, or the first of ``name-2.txt``, ``name-3.txt`` … that nothing has yet."""
+    numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return next(each for each in itertools.chain([path], numbered) if not each.exists())
 
 
 def _file_name(name: str) -> str:

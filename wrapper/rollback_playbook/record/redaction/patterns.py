@@ -36,6 +36,7 @@ _AUTHORIZATION = re.compile(
     r"(?:(?:bearer|basic|digest|negotiate|token|apikey)\s{1,3})?[^\s\"',;\\]+",
     re.IGNORECASE,
 )
+_COOKIES = re.compile(r"(?P<name>\bcookie:\s{0,3})(?!\[redacted:)[^\r\n\"']+", re.IGNORECASE)
 _BEARER = re.compile(r"(?P<name>\bbearer\s{1,3})(?P<value>[\w.~+/=-]{8,})", re.IGNORECASE)
 _TOKENS = re.compile(
     r"\b(?:"
@@ -47,7 +48,7 @@ _TOKENS = re.compile(
 )
 _AWS = re.compile(r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}\b")
 _OPTION = re.compile(
-    r"(?P<name>--?(?P<key>[a-z][\w-]{0,60})(?:=|\s{1,3}))(?P<value>\"[^\"]*\"|'[^']*'|[^\s\"'-]\S*)",
+    r"(?<![\w-])(?P<name>--?(?P<key>[a-z][\w-]{0,60})(?:=|\s{1,3}))(?P<value>\"[^\"]*\"|'[^']*'|[^\s\"'-]\S*)",
     re.IGNORECASE,
 )
 _NAMED = re.compile(
@@ -55,7 +56,7 @@ _NAMED = re.compile(
     r"(?P<key>(?:pass(?:word|wd|phrase)|pwd|secret|token|api[_-]?key|private[_-]?key"
     r"|access[_-]?key|credential|cookie|\bdsn)[\w.-]{0,40})"
     r"(?P<between>[\"'\\]{0,4}\s{0,3}(?:=>|[=:])\s{0,3})"
-    r"(?P<value>\\{0,3}\"[^\"\\]*(?:\\.[^\"\\]*)*\"|'[^']*'|[^\s\"',;&)}\]]+)",
+    r"(?P<value>\"[^\"\\]*(?:\\.[^\"\\]*)*\"|\\{1,3}\"[^\"]*\"|'[^']*'|[^\s\"',;&)}\]]+)",
     re.IGNORECASE | re.DOTALL,
 )
 _SAYS_NOTHING = frozenset(
@@ -109,6 +110,22 @@ def _whole(kind: str) -> Replace:
     return replace
 
 
+_QUERY_NAMES = tuple(
+    mark + name
+    for mark in "?&"
+    for name in ("sig=", "signature=", "x-amz-", "x-goog-", "key=", "code=")
+)
+_TOKEN_STARTS = (
+    "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "sk_live_", "sk_test_",
+    "rk_live_", "rk_test_", "aiza", "npm_", "pypi-", "eyj",
+)  # fmt: skip
+_NAMES = (
+    "password", "passwd", "passphrase", "pwd", "secret", "token", "apikey", "api_key", "api-key",
+    "privatekey", "private_key", "private-key", "accesskey", "access_key", "access-key",
+    "credential", "cookie", "dsn",
+)  # fmt: skip
+_OPTIONS = ("-pass", "-auth", "-pin", *_NAMES, "bearer", "conninfo", "connection", "webhook")
+
 #: (what must be in the lower-cased text, expression, replacement), in the order of use.
 _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], Replace], ...] = (
     (("-----begin",), _PEM, _whole("pem")),
@@ -116,17 +133,17 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], Replace], ...] = (
     (("://",), _URL_USER, _whole("url-credentials")),
     (("://",), _URL_TOKEN, _whole("url-credentials")),
     (("hooks.slack",), _SECRET_URL, _after_name("webhook")),
-    (("sig", "credential", "key=", "code="), _URL_QUERY, _after_name("url-signature")),
+    (_QUERY_NAMES, _URL_QUERY, _after_name("url-signature")),
     (("authorization",), _AUTHORIZATION, _after_name("authorization")),
+    (("cookie:",), _COOKIES, _after_name("cookie")),
     (("bearer",), _BEARER, _bearer),
-    (("gh", "glpat", "xox", "k_", "aiza", "npm_", "pypi-", "eyj"), _TOKENS, _whole("token")),
+    (_TOKEN_STARTS, _TOKENS, _whole("token")),
     (("akia", "asia", "abia", "acca"), _AWS, _whole("aws-key")),
-    (("pass", "pwd", "secret", "token", "key", "credential", "cookie", "dsn"), _NAMED, _named),
-    (("-",), _OPTION, _option),
+    (_NAMES, _NAMED, _named),
+    (_OPTIONS, _OPTION, _option),
 )  # fmt: skip
 
-#: When none of these is in a text in lower case, no rule but those of personal data applies.
-HINTS = tuple(sorted({word for words, _, _ in _RULES[:-2] for word in words}))
+_ALL_HINTS = tuple(sorted({hint for hints, _, _ in _RULES for hint in hints}))
 
 
 def without_secrets(text: str) -> str:
@@ -136,3 +153,9 @@ def without_secrets(text: str) -> str:
         if any(hint in lower for hint in hints):
             text = expression.sub(replace, text)
     return text
+
+
+def has_secrets(text: str) -> bool:
+    """Whether ``without_secrets`` might find something; cheap."""
+    lower = text.lower()
+    return any(hint in lower for hint in _ALL_HINTS)

@@ -2,59 +2,98 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rollback_playbook.events.canonical import canonical, json_value
+from rollback_playbook.events.canonical import encoded
 from rollback_playbook.record.redaction import known, names, patterns, personal
 from rollback_playbook.record.redaction.patterns import mark
 
 _LEAST_CARD = 10**12
 _MOST_CARD = 10**19
-_HINTS = tuple(sorted({*names.HINTS, *patterns.HINTS, "--", "@"}))
+_LONGEST_REMEMBERED = 200
+_MOST_REMEMBERED = 20_000
 
 
 class Redactor:
     """Takes out the secrets it was told, and what looks like a secret or like personal data.
 
     What was taken out is marked with its kind: ``[redacted:url-credentials]``. Doing it twice
-    changes nothing more. It is in the path of every event, so what holds nothing suspicious is
-    found out by looking for a few words in the whole event.
+    changes nothing more. It is in the path of every event, so it remembers which short texts hold
+    nothing: names of tasks, modules, phases and fields come again and again.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         listed = [secret for secret in secrets if secret]
         self._whole = known.whole_values(listed)
         self._known = known.pattern_of(listed)
+        self._numeric = any(any(map(str.isdigit, each)) for each in self._whole)
+        self._clean: set[str] = set()
+        self._clean_keys: set[str] = set()
 
     def data(self, value: Mapping[str, Any]) -> dict[str, Any]:
         """``value`` as JSON can hold it, redacted in keys and values at every depth."""
-        plain = json_value(value)
+        return self.encoded(value)[0]
+
+    def encoded(self, value: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """As ``data``, and the canonical JSON of it."""
+        plain, text = encoded(value)
         if not isinstance(plain, dict):
             raise TypeError("an event's data is an object")
-        if self._is_clean(canonical(plain).decode()):
-            return plain
-        return self._mapping(plain, kind="", measure=False)
+        if self._is_clean(plain):
+            return plain, text
+        redacted = self._mapping(plain, kind="", measure=False)
+        return redacted, encoded(redacted)[1]
 
     def text(self, value: str) -> str:
         """A text of any length, redacted."""
-        if value in self._whole:
-            return mark("secret")
-        return self._text(value, measure=False)
+        return self._string(value, kind="", measure=False)
 
-    def _is_clean(self, text: str) -> bool:
-        if self._whole or (self._known and self._known.search(text)):
-            return False
-        lower = text.lower()
-        return not any(hint in lower for hint in _HINTS) and not personal.has_numbers(text)
+    def _is_clean(self, value: Any) -> bool:
+        """Whether nothing in ``value`` can need redaction; most events are made of few words."""
+        kind = type(value)
+        if kind is str:
+            return value in self._clean or self._is_clean_text(value)
+        if kind is dict:
+            for key, each in value.items():
+                if not (key in self._clean_keys or self._is_clean_key(key)):
+                    return False
+                if not self._is_clean(each):
+                    return False
+            return True
+        if kind is list:
+            return all(map(self._is_clean, value))
+        return value is None or kind is bool or self._is_clean_number(value)
 
-    def _text(self, value: str, *, measure: bool) -> str:
-        if self._known is not None:
-            value = self._known.sub(mark("secret"), value)
-        value = patterns.without_secrets(value)
-        if "@" in value:
-            value = personal.without_addresses(value)
-        return value if measure else personal.without_numbers(value)
+    def _is_clean_key(self, key: str) -> bool:
+        clean = not names.kind_of_key(key) and self._is_clean_text(key)
+        if clean and len(self._clean_keys) < _MOST_REMEMBERED:
+            self._clean_keys.add(key)
+        return clean
+
+    def _is_clean_text(self, text: str) -> bool:
+        clean = not (
+            text in self._whole
+            or "@" in text
+            or (self._known is not None and self._known.search(text))
+            or patterns.has_secrets(text)
+            or personal.has_numbers(text)
+        )
+        if clean and len(text) <= _LONGEST_REMEMBERED and len(self._clean) < _MOST_REMEMBERED:
+            self._clean.add(text)
+        return clean
+
+    def _is_clean_number(self, value: float) -> bool:
+        return -_LEAST_CARD < value < _LEAST_CARD and not (
+            self._numeric and self._is_secret_number(value)
+        )
+
+    def _is_secret_number(self, value: float) -> bool:
+        text = json.dumps(value)
+        return text in self._whole or (
+            self._known is not None and self._known.search(text) is not None
+        )
 
     def _value(self, value: Any, *, kind: str, measure: bool) -> Any:
         if isinstance(value, str):
@@ -72,12 +111,22 @@ class Redactor:
             return mark("secret")
         if kind and value and not value.startswith("[redacted:"):
             return mark(kind)
-        return self._text(value, measure=measure)
+        if self._known is not None:
+            value = self._known.sub(mark("secret"), value)
+        if patterns.has_secrets(value):
+            value = patterns.without_secrets(value)
+        if "@" in value:
+            value = personal.without_addresses(value)
+        if measure or not personal.has_numbers(value):
+            return value
+        return personal.without_numbers(value)
 
     def _number(self, value: float, *, kind: str, measure: bool) -> Any:
         """Numbers under a key such as ``token`` count something or fence something."""
-        if kind in ("password", "card", "phone", "personal") or str(value) in self._whole:
-            return mark(kind or "secret")
+        if kind in ("password", "card", "phone", "personal"):
+            return mark(kind)
+        if self._is_secret_number(value):
+            return mark("secret")
         if measure or isinstance(value, float) or not _LEAST_CARD <= value < _MOST_CARD:
             return value
         return mark("card") if personal.is_card(str(value)) else value
@@ -87,7 +136,8 @@ class Redactor:
         for key, each in value.items():
             kept = kind or names.kind_of_key(key)
             counts = measure or names.is_measure(key)
-            redacted[self._text(key, measure=False)] = self._value(each, kind=kept, measure=counts)
+            name = self._string(key, kind="", measure=False)
+            redacted[name] = self._value(each, kind=kept, measure=counts)
         return redacted
 
     def _list(self, value: list[Any], *, kind: str, measure: bool) -> list[Any]:
