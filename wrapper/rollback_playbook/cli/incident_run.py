@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +37,10 @@ from rollback_playbook.record.writer import RecordWriter
 _TRAFFIC = {"paused": "traffic-pause", "resumed": "traffic-resume"}
 
 
+#: Events to add to the record when the run has ended: their types and data.
+Measure = Callable[[Progress], Iterable[tuple[str, dict[str, Any]]]]
+
+
 @dataclass(frozen=True)
 class Finished:
     """How an incident ended, and where it is kept."""
@@ -63,8 +67,11 @@ def run_incident(
     yes: str | None = None,
     take_over: bool = False,
     as_json: bool = False,
+    measure: Measure | None = None,
 ) -> Finished:
     """Run one scenario against one environment, from the first question to the report.
+
+    ``measure`` is asked, before the record is closed, what users saw meanwhile.
 
     Everything that can be refused without opening an incident (an unknown name, an inventory
     that cannot be read, hosts that match nothing) is refused here first.
@@ -99,6 +106,7 @@ def run_incident(
         limit=limit,
         check=check,
         yes=yes,
+        measure=measure,
     )
     return run.finish(wrapper_version)
 
@@ -140,6 +148,7 @@ class _IncidentRun:
         limit: str,
         check: bool,
         yes: str | None,
+        measure: Measure | None,
     ) -> None:
         self._settings = settings
         self._scenario = scenario
@@ -152,6 +161,7 @@ class _IncidentRun:
         self._limit = limit
         self._check = check
         self._yes = yes
+        self._measure = measure
         self._log = IncidentLog(writer, screen.show, Progress())
 
     def finish(self, wrapper_version: str) -> Finished:
@@ -231,6 +241,9 @@ class _IncidentRun:
         )
 
     def _close(self, outcome: Outcome) -> None:
+        if self._measure is not None:
+            for kind, data in self._measure(self._log.progress):
+                self._log.append(kind, data)
         closing = {
             "outcome": outcome.name,
             "exit_code": int(outcome.exit_code),

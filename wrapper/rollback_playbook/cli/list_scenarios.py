@@ -6,8 +6,8 @@ import json
 
 import click
 
-from rollback_playbook.report.clock import duration
 from rollback_playbook.cli.settings import Settings
+from rollback_playbook.report.clock import duration
 
 
 @click.command("list")

@@ -127,4 +127,3 @@ _HANDLERS = {
     "compensation.started": RunView._note,
     "note.added": RunView._note,
 }
-

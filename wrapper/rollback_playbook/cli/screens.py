@@ -80,7 +80,9 @@ class PlainScreen:
         self._stream.flush()
 
     def __enter__(self) -> PlainScreen:
-        self.say(self._title)
+        if self._title:
+            self.say(self._title)
+            self._title = ""
         return self
 
     def __exit__(self, *exc: object) -> None:

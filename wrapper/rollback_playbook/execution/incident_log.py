@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from rollback_playbook.errors import RecordError
@@ -46,12 +47,17 @@ class IncidentLog:
         self.progress.observe(event.type, event.subject, event.data)
         self._show(event)
 
-    def follow(self, converter: EventConverter) -> Callable[[JobEvent], None]:
-        """A handler for the job events of one run."""
+    def follow(
+        self, converter: EventConverter, *, only: Sequence[str] = ()
+    ) -> Callable[[JobEvent], None]:
+        """A handler for the job events of one run.
+
+        Ansible announces every play of a run with tags; with ``only``, the others are no phases.
+        """
 
         def on_event(job_event: JobEvent) -> None:
             for draft in converter.convert(job_event):
-                self.write(draft)
+                self.write(_play_passed_over(draft) if _is_other_phase(draft, only) else draft)
                 self._write_decision(draft)
 
         return on_event
@@ -82,3 +88,12 @@ class IncidentLog:
             prevhash="",
             hash="",
         )
+
+
+def _is_other_phase(draft: Draft, only: Sequence[str]) -> bool:
+    is_phase = draft.type in ("phase.started", "phase.finished")
+    return bool(only) and is_phase and draft.data.get("name") not in only
+
+
+def _play_passed_over(draft: Draft) -> Draft:
+    return replace(draft, type="play.passed_over", sync=False)

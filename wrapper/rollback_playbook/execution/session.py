@@ -71,7 +71,7 @@ class Session:
         self._log.append(
             "run.started", {"scenario": scenario.name, "tags": list(tags), "check": order.check}
         )
-        result = run(request, self._log.follow(converter), self._interrupt)
+        result = run(request, self._log.follow(converter, only=tags), self._interrupt)
         for draft in converter.close():
             self._log.write(draft)
         self._log.append(

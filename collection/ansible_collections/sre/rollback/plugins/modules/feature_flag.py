@@ -36,6 +36,14 @@ options:
   definitions:
     description: Flags by name, each exactly as it shall stand. This is what RV(undo) uses.
     type: dict
+  restore_point:
+    description:
+      - With O(flags), a file to keep the flags in as they were found, before they are changed.
+        One that is there already is left alone, so that a second attempt does not hide what the
+        first one found.
+      - Without O(flags), the file to put the flags back from. It is removed afterwards; when there
+        is none, nothing was ever changed and nothing has to be put back.
+    type: path
   poll_interval:
     description: Seconds between two looks of the slowest client at the flags.
     type: float
@@ -109,11 +117,14 @@ undo:
         checkout: {state: ENABLED, variants: {"on": true, "off": false}, defaultVariant: "on"}
 """
 
+import json
 import time
 import typing as t
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.sre.rollback.plugins.module_utils import _atomic_file
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 from ansible_collections.sre.rollback.plugins.module_utils._flag_flagd_file import FlagdFile
 from ansible_collections.sre.rollback.plugins.module_utils._flag_provider import (
@@ -129,6 +140,7 @@ def argument_spec() -> dict:
         "path": {"type": "path", "required": True},
         "flags": {"type": "dict"},
         "definitions": {"type": "dict"},
+        "restore_point": {"type": "path"},
         "poll_interval": {"type": "float", "default": 5},
         "verify": {"type": "bool", "default": True},
     }
@@ -139,9 +151,35 @@ def provider_of(params: t.Mapping[str, t.Any]) -> Provider:
 
 
 def plan(provider: Provider, params: t.Mapping[str, t.Any]) -> Change:
-    if params["definitions"] is not None:
-        return provider.plan_definitions(params["definitions"])
-    return provider.plan(params["flags"])
+    if params["flags"] is not None:
+        return provider.plan(params["flags"])
+    return provider.plan_definitions(params["definitions"] or kept(params["restore_point"]))
+
+
+def kept(path: str) -> dict:
+    """The flags of a restore point; none when there is no file. Raises FlagError."""
+    content = _atomic_file.read(path)
+    if content is None:
+        return {}
+    try:
+        definitions = json.loads(content)
+    except ValueError as exc:
+        raise FlagError(f"the restore point {path} is not JSON: {exc}. Nothing changed.") from exc
+    if not isinstance(definitions, dict):
+        raise FlagError(f"the restore point {path} holds no flags. Nothing was changed.")
+    return definitions
+
+
+def act(provider: Provider, change: Change, params: t.Mapping[str, t.Any]) -> None:
+    """Keep what was, change, and drop a restore point that has been used."""
+    path = params["restore_point"]
+    if path and params["flags"] is not None and change.changed and _atomic_file.read(path) is None:
+        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _atomic_file.replace(path, json.dumps(change.before).encode(), mode=0o600)
+    if change.changed:
+        provider.apply(change)
+    if path and params["flags"] is None:
+        _atomic_file.remove(path)
 
 
 def verified(provider: Provider, change: Change) -> dict:
@@ -173,7 +211,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=argument_spec(),
         mutually_exclusive=[("flags", "definitions")],
-        required_one_of=[("flags", "definitions")],
+        required_one_of=[("flags", "definitions", "restore_point")],
         supports_check_mode=True,
     )
     params = module.params
@@ -182,8 +220,8 @@ def main() -> None:
     try:
         provider = provider_of(params)
         change = plan(provider, params)
-        if change.changed and not module.check_mode:
-            provider.apply(change)
+        if not module.check_mode:
+            act(provider, change, params)
         if params["verify"] and not module.check_mode:
             result["evaluated"] = verified(provider, change)
     except RollbackError as exc:
