@@ -16,7 +16,6 @@ import typing as t
 from ansible_collections.sre.rollback.plugins.module_utils._gate import (
     FAILED,
     INCONCLUSIVE,
-    PASSED,
     CheckState,
     Gate,
     Observation,
@@ -126,19 +125,20 @@ def _explained(check: CheckState, started_epoch: float) -> str:
             f"{rules.success_threshold} are needed."
         )
     word = "is failing" if check.state == FAILED else "is unknown"
+    why = _sentence(check.last_bad.reason)
     if not check.consecutive:
         since = (_moment(check.since, started_epoch) or "")[11:]
-        return f"{head} {word} since {since} ({_history(check)}): {check.last_bad.reason}."
+        return f"{head} {word} since {since} ({_history(check)}): {why}"
     last = (_moment(check.last_bad.at, started_epoch) or "")[11:]
     return (
         f"{head} is unsteady: well {_times(check.consecutive)} in a row, "
-        f"{rules.success_threshold} are needed; last error at {last}: {check.last_bad.reason}."
+        f"{rules.success_threshold} are needed; last error at {last}: {why}"
     )
 
 
 def _history(check: CheckState) -> str:
     if not check.successes:
-        return f"{_times(check.attempts)} asked, never well"
+        return f"asked {_times(check.attempts)}, never well"
     return f"not well {_times(check.misses)} in a row after {check.successes} good answers"
 
 
@@ -163,6 +163,10 @@ def _next_step(gate: Gate) -> str:
     return "The gate changed nothing. Treat the system as not healthy until this is known."
 
 
+def _sentence(reason: str) -> str:
+    return reason.rstrip(". ") + "."
+
+
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
@@ -175,13 +179,3 @@ def duration(seconds: float) -> str:
     if not minutes:
         return f"{rest} s"
     return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-
-
-__all__ = [
-    "PASSED",
-    "duration",
-    "failure_message",
-    "gate_result",
-    "latency_figures",
-    "passed_message",
-]

@@ -12,8 +12,11 @@ PRIVATE: for this collection only; can have breaking changes without notice.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import queue
+import signal
+import sys
 import threading
 import time
 import typing as t
@@ -128,6 +131,24 @@ def ask(probe: ArmedProbe, leash: Leash) -> tuple[str, str]:
     return PASSED, ""
 
 
+@contextlib.contextmanager
+def _ending_on_signals() -> t.Iterator[None]:
+    """Let SIGTERM and SIGHUP end the process in order: no command of a probe may outlive it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int, _frame: t.Any) -> t.NoReturn:
+    sys.exit(128 + number)
+
+
 class GateRunner:
     """Schedules the probes of one gate. Times are seconds since the runner was made."""
 
@@ -151,17 +172,18 @@ class GateRunner:
 
     def run(self) -> None:
         """Return when the gate has been decided, at its ``worst_case`` at the latest."""
-        try:
-            while self._gate.outcome is None:
-                self._start_due(self._clock())
-                self._take_in(self._wake_at() - self._clock())
-                now = self._clock()
-                self._end_overdue(now)
-                self._gate.tick(now)
-        finally:
-            for ticket in self._under_way.values():
-                ticket.leash.expire()
-            self._crew.dismiss()
+        with _ending_on_signals():
+            try:
+                while self._gate.outcome is None:
+                    self._start_due(self._clock())
+                    self._take_in(self._wake_at() - self._clock())
+                    now = self._clock()
+                    self._end_overdue(now)
+                    self._gate.tick(now)
+            finally:
+                for ticket in self._under_way.values():
+                    ticket.leash.expire()
+                self._crew.dismiss()
 
     def _wake_at(self) -> float:
         moments = [self._gate.wake_at]

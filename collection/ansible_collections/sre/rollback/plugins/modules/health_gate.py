@@ -260,6 +260,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._gate import PASSED, 
 from ansible_collections.sre.rollback.plugins.module_utils._gate_plan import (
     gate_argument_spec,
     plan_gate,
+    with_shapes_checkable,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._gate_report import (
     failure_message,
@@ -272,6 +273,10 @@ from ansible_collections.sre.rollback.plugins.module_utils._gate_secrets import 
 
 class GateModule(AnsibleModule):
     """A module that also hides the secrets inside URLs, headers, arguments and environments."""
+
+    def _load_params(self) -> None:
+        super()._load_params()
+        self.params = with_shapes_checkable(self.params, self.argument_spec)
 
     def _log_invocation(self) -> None:
         self.no_log_values.update(secrets_in(self.params))

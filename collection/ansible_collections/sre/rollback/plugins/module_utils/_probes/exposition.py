@@ -46,8 +46,9 @@ def parse_page(text: str) -> Page:
     """Raises ProbeInconclusiveError for what is no such page."""
     series: dict[str, dict[Labels, float]] = {}
     declared: set[str] = set()
-    for line in text.splitlines():
-        line = line.strip()
+    # Not splitlines(): a label's value may contain what else Unicode calls a line break.
+    for raw in text.split("\n"):
+        line = raw.strip(" \t\r")
         if line.startswith("#"):
             declared.update(_declared(line))
         elif line:

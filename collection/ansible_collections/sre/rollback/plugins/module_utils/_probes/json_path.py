@@ -21,14 +21,18 @@ from ansible_collections.sre.rollback.plugins.module_utils._probes.base import (
 Path = t.Tuple[t.Union[str, int], ...]
 
 _STEP = re.compile(
-    r"""(?:^|\.)(?P<name>[^.\[\]"']+) | \[(?P<index>-?\d+)\] | \[(?P<q>["'])(?P<key>.*?)(?P=q)\]""",
+    r"""\.(?P<name>[^.\[\]"']+) | \[(?P<index>-?\d+)\] | \[(?P<q>["'])(?P<key>.*?)(?P=q)\]""",
     re.VERBOSE,
 )
 
 
 def parse_path(text: str) -> Path:
     """The steps of a path; ``$`` alone is the whole document. Raises ProbeRefusedError."""
-    rest = re.sub(r"^\$\.?(?=.|$)", "", text.strip())
+    rest = text.strip()
+    if rest == "$" or rest.startswith(("$.", "$[")):
+        rest = rest[1:]
+    elif not rest.startswith("["):
+        rest = f".{rest}"
     steps: list[str | int] = []
     position = 0
     while position < len(rest):
