@@ -19,12 +19,19 @@ _UNITS = frozenset(
 _NO_PERSON = frozenset({"git", "hg", "svn"})
 _LONGEST_LOCAL_PART = 64
 
-_CARD = re.compile(r"[2-6](?:[ -]?\d){12,18}")
-_GROUPS = re.compile(r"\d{4}([ -])\d{4}\1\d{4}\1\d{1,7}|\d{4}([ -])\d{6}\2\d{4,5}|\d{13,19}")
-_BESIDE_NUMBER = re.compile(r"[\w.:+/-]")
+#: Looked for at every place a number begins, since a digit before may belong to something else.
+_CARD = re.compile(
+    r"(?<![\w.+/-])(?=("
+    r"[2-6]\d{3}([ -])\d{4}\2\d{4}\2\d{4}(?:\2\d{1,3})?|3\d{3}([ -])\d{6}\3\d{4,5}|[2-6]\d{12,18}"
+    r")(?![\w/-]|\.\w))"
+)
+_BESIDE_NUMBER = re.compile(r"[\w.+/-]")
+
+_MARK_BEFORE = re.compile(r"\[redacted:[a-z-]+\]\Z")
+_LONGEST_MARK = 32
 
 _INTERNATIONAL = re.compile(r"\+[1-9]\d{0,2}(?:[ .-]?\(?\d{1,4}\)?){2,6}")
-_NATIONAL = re.compile(r"\(\d{3}\)[ ]?\d{3}[-. ]\d{4}|\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}")
+_NATIONAL = re.compile(r"\(\d{3}\)[ ]?\d{3}[-. ]\d{4}|(?:1-)?\d{3}-\d{3}-\d{4}|\d{3}\.\d{3}\.\d{4}")
 _FEWEST_DIGITS = 8
 _MOST_DIGITS = 15
 
@@ -50,7 +57,7 @@ def _is_no_person(local: str, top: str) -> bool:
 
 def without_numbers(text: str) -> str:
     """``text`` with marks in place of payment cards and telephone numbers."""
-    text = _CARD.sub(_card, text)
+    text = _without_cards(text)
     text = _INTERNATIONAL.sub(_phone, text)
     return _NATIONAL.sub(_phone, text)
 
@@ -73,11 +80,15 @@ def is_card(number: str) -> bool:
     return _has_issuer(number) and _luhn(number)
 
 
-def _card(match: re.Match[str]) -> str:
-    text = match[0]
-    if _stands_in_something(match) or not _GROUPS.fullmatch(text):
-        return text
-    return mark("card") if is_card(text.replace(" ", "").replace("-", "")) else text
+def _without_cards(text: str) -> str:
+    parts: list[str] = []
+    done = 0
+    for match in _CARD.finditer(text):
+        number = match[1].replace(" ", "").replace("-", "")
+        if match.start() >= done and is_card(number):
+            parts += [text[done : match.start()], mark("card")]
+            done = match.end(1)
+    return "".join([*parts, text[done:]]) if parts else text
 
 
 def _phone(match: re.Match[str]) -> str:
@@ -88,14 +99,17 @@ def _phone(match: re.Match[str]) -> str:
 
 
 def _stands_in_something(match: re.Match[str]) -> bool:
-    """A number that goes on beside the match is part of a time, an id, a path or a version."""
+    """A number that goes on beside the match is part of a time, an id, a path or a version.
+
+    What stands beside a mark stood beside something else before: judged anew it would be another.
+    """
     text, start, end = match.string, match.start(), match.end()
     before = text[start - 1] if start else ""
     after = text[end] if end < len(text) else ""
-    ends_sentence = after in (".", ":", "-") and not text[end + 1 : end + 2].isalnum()
-    if before == ":" and text[max(0, start - 4) : start].lower() == "tel:":
-        before = ""
-    return bool(_BESIDE_NUMBER.match(before)) or (
+    if _MARK_BEFORE.search(text, max(0, start - _LONGEST_MARK), start):
+        return True
+    ends_sentence = after in (".", "-") and not text[end + 1 : end + 2].isalnum()
+    return bool(_BESIDE_NUMBER.match(before) or text.startswith("[redacted:", end)) or (
         bool(_BESIDE_NUMBER.match(after)) and not ends_sentence
     )
 

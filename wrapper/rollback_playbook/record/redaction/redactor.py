@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from itertools import count
 from typing import Any
 
 from rollback_playbook.events.canonical import encoded
@@ -31,6 +32,11 @@ class Redactor:
         self._numeric = any(any(map(str.isdigit, each)) for each in self._whole)
         self._clean: set[str] = set()
         self._clean_keys: set[str] = set()
+
+    @property
+    def remembered(self) -> int:
+        """How many texts are remembered as holding nothing; bounded."""
+        return len(self._clean) + len(self._clean_keys)
 
     def data(self, value: Mapping[str, Any]) -> dict[str, Any]:
         """``value`` as JSON can hold it, redacted in keys and values at every depth."""
@@ -136,7 +142,7 @@ class Redactor:
         for key, each in value.items():
             kept = kind or names.kind_of_key(key)
             counts = measure or names.is_measure(key)
-            name = self._string(key, kind="", measure=False)
+            name = _free(self._string(key, kind="", measure=False), redacted)
             redacted[name] = self._value(each, kind=kept, measure=counts)
         return redacted
 
@@ -149,3 +155,10 @@ class Redactor:
             option = isinstance(each, str) and each.startswith("-") and "=" not in each
             follows = names.kind_of_key(each) if option else ""
         return redacted
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    """Two keys that look the same once redacted both stay."""
+    if name not in taken:
+        return name
+    return next(each for n in count(2) if (each := f"{name} {n}") not in taken)
