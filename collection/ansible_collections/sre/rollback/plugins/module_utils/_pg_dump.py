@@ -1,0 +1,337 @@
+# Copyright (c) 2026, the rollback-playbook authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One dump and its manifest, both of one snapshot, written whole or not at all.
+
+PRIVATE: for this collection only; can have breaking changes without notice.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import datetime
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import time
+import typing as t
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
+from ansible_collections.sre.rollback.plugins.module_utils._pg_content import (
+    ALGORITHM,
+    SESSION,
+    Table,
+    large_objects,
+    read_contents,
+    read_tables,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_facts import (
+    read_extensions,
+    read_properties,
+    read_roles,
+    read_sequences,
+    read_tablespaces,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
+    DUMP,
+    MANIFEST,
+    Manifest,
+    dump_files,
+    file_digest,
+    list_backups,
+    manifest_text,
+    sync,
+    write_durably,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_objects import read_objects
+from ansible_collections.sre.rollback.plugins.module_utils._pg_programs import (
+    Program,
+    Running,
+    find_program,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._postgres import (
+    apply_settings,
+    client_conninfo,
+    client_environment,
+    connect,
+    one_line,
+)
+
+with contextlib.suppress(ImportError):  # require_psycopg() in the module says so
+    import psycopg
+
+_PARTIAL = ".partial"
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to dump, and where to."""
+
+    login: t.Mapping[str, t.Any]
+    database: str
+    dest: Path
+    format: str
+    jobs: int
+    label: str
+    lock_timeout: float
+
+
+class DumpError(RollbackError):
+    """No backup was made."""
+
+
+def utc(when: datetime.datetime) -> str:
+    """A time as manifests write it."""
+    return when.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)
+
+
+def new_id(database: str, when: datetime.datetime) -> str:
+    """An id that is a good file name, whatever the database is called."""
+    plain = re.sub(r"[^A-Za-z0-9_]+", "_", database).strip("_")[:40] or "database"
+    return f"{plain}-{when:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+
+
+def find_pg_dump(login: t.Mapping[str, t.Any], server_version: int) -> Program:
+    """A pg_dump that can dump this server; raises RollbackError."""
+    program = find_program("pg_dump", login.get("bin_dir"))
+    if program.major < server_version // 10000:
+        raise DumpError(
+            f"{program.path} is of PostgreSQL {program.major} and cannot dump a server of "
+            f"PostgreSQL {server_version // 10000}. No backup was made. Set bin_dir to newer "
+            "client programs."
+        )
+    return program
+
+
+def create(request: Request) -> Path:
+    """Make a backup; its folder, complete. Raises RollbackError, and then there is none."""
+    with connect(request.login, request.database, settings=SESSION) as connection:
+        program = find_pg_dump(request.login, connection.info.server_version)
+        started = now()
+        identity = new_id(request.database, started)
+        with _partial_folder(request.dest, identity) as folder:
+            try:
+                tables, snapshot = _snapshot(connection, request)
+                manifest = _dump(request, connection, program, folder, tables, snapshot)
+            except psycopg.Error as exc:
+                raise DumpError(
+                    f"database {request.database!r} could not be read: {one_line(exc)}. No backup "
+                    "was made."
+                ) from exc
+            manifest = Manifest(
+                **{
+                    **_shallow(manifest),
+                    **_files(folder),
+                    "id": identity,
+                    "started": utc(started),
+                    "finished": utc(now()),
+                }
+            )
+            write_durably(folder / MANIFEST, manifest_text(manifest))
+            final = request.dest / identity
+            folder.rename(final)
+        sync(request.dest)
+    return final
+
+
+def _shallow(manifest: Manifest) -> dict[str, t.Any]:
+    return {name: getattr(manifest, name) for name in Manifest.__dataclass_fields__}
+
+
+def _snapshot(connection: psycopg.Connection, request: Request) -> tuple[list[Table], str]:
+    """Lock the tables, then take the snapshot, so that no table is rewritten in between."""
+    apply_settings(connection, {"lock_timeout": f"{int(request.lock_timeout * 1000)}ms"})
+    for _attempt in range(_ATTEMPTS):
+        tables = read_tables(connection)
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        try:
+            if tables:
+                names = ", ".join(f"ONLY {table.label}" for table in tables)
+                connection.execute(f"LOCK TABLE {names} IN ACCESS SHARE MODE")
+            row = connection.execute("SELECT pg_catalog.pg_export_snapshot()").fetchone()
+            snapshot = str(t.cast("tuple[t.Any, ...]", row)[0])
+            seen = read_tables(connection)
+        except psycopg.errors.UndefinedTable:  # dropped since it was listed
+            seen = []
+        if {one.label for one in seen} == {one.label for one in tables}:
+            return seen, snapshot
+        connection.execute("ROLLBACK")
+    raise DumpError(
+        f"tables of {request.database!r} are made and dropped all the time; {_ATTEMPTS} attempts "
+        "to lock them failed. No backup was made. Try again when no migration runs."
+    )
+
+
+def _dump(
+    request: Request,
+    connection: psycopg.Connection,
+    program: Program,
+    folder: Path,
+    tables: list[Table],
+    snapshot: str,
+) -> Manifest:
+    """Run pg_dump and read the contents at the same time, in the same snapshot."""
+    facts = _facts(request, connection)
+    before = read_sequences(connection)
+    with Running(
+        _pg_dump_argv(request, program, folder, snapshot, facts), _environment(request)
+    ) as (running), contextlib.ExitStack() as stack:
+        readers = [stack.enter_context(_reader(request, snapshot)) for _job in range(request.jobs)]
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            contents = pool.submit(read_contents, readers, tables)
+            while not running.is_done(0.2):
+                if contents.done() and contents.exception() is not None:
+                    contents.result()
+            running.check("No backup was made.")
+            found = contents.result()
+        objects = large_objects(connection)
+    sizes = {table.label: table.blocks * 8192 for table in tables}
+    after = read_sequences(connection)
+    return Manifest(
+        **facts,
+        id="",
+        started="",
+        finished="",
+        bytes=0,
+        files={},
+        client_version=program.version,
+        algorithm=ALGORITHM,
+        tables={
+            label: {**asdict(content), "bytes": sizes[label]} for label, content in found.items()
+        },
+        large_objects=asdict(objects),
+        sequences={
+            name: {"before": value, "after": after.get(name, value)}
+            for name, value in before.items()
+        },
+        objects=read_objects(connection),
+    )
+
+
+def _facts(request: Request, connection: psycopg.Connection) -> dict[str, t.Any]:
+    row = connection.execute(
+        "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())"
+    ).fetchone()
+    return {
+        "database": request.database,
+        "label": request.label,
+        "format": request.format,
+        "server_version": connection.info.server_version,
+        "database_bytes": int(t.cast("tuple[t.Any, ...]", row)[0]),
+        "properties": read_properties(connection),
+        "extensions": read_extensions(connection),
+        "roles": read_roles(connection),
+        "tablespaces": read_tablespaces(connection),
+    }
+
+
+def _reader(request: Request, snapshot: str) -> psycopg.Connection:
+    connection = connect(request.login, request.database, settings=SESSION)
+    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    connection.execute("SET TRANSACTION SNAPSHOT '" + snapshot.replace("'", "''") + "'")
+    return connection
+
+
+def _pg_dump_argv(
+    request: Request,
+    program: Program,
+    folder: Path,
+    snapshot: str,
+    facts: t.Mapping[str, t.Any],
+) -> list[str]:
+    parallel = [f"--jobs={request.jobs}"] if request.format == "directory" else []
+    return [
+        program.path,
+        f"--format={request.format}",
+        f"--file={folder / DUMP}",
+        f"--snapshot={snapshot}",
+        # The server's own encoding: nothing is converted, so nothing can be lost.
+        f"--encoding={facts['properties']['encoding']}",
+        f"--lock-wait-timeout={int(request.lock_timeout * 1000)}",
+        "--no-password",
+        *parallel,
+        f"--dbname={client_conninfo(request.login, request.database)}",
+    ]
+
+
+def _environment(request: Request) -> dict[str, str]:
+    settings = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+    return client_environment(request.login, settings)
+
+
+def _files(folder: Path) -> dict[str, t.Any]:
+    """The dump's files as the manifest lists them, each on the disk for good."""
+    listed = {}
+    for name, path in dump_files(folder).items():
+        sync(path)
+        path.chmod(0o600)
+        listed[name] = {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+    if (folder / DUMP).is_dir():
+        sync(folder / DUMP)
+    return {"files": listed, "bytes": sum(each["bytes"] for each in listed.values())}
+
+
+@contextlib.contextmanager
+def _partial_folder(dest: Path, identity: str) -> t.Iterator[Path]:
+    """A folder that only its maker may use, gone again unless it was renamed."""
+    folder = dest / f".{identity}{_PARTIAL}"
+    try:
+        dest.mkdir(mode=0o700, parents=True, exist_ok=True)
+        remove_abandoned(dest)
+        folder.mkdir(mode=0o700)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as exc:
+        raise DumpError(f"cannot write to {dest}: {exc.strerror}. No backup was made.") from exc
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield folder
+    except OSError as exc:
+        raise DumpError(f"cannot write to {folder}: {exc.strerror}. No backup was made.") from exc
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def remove_abandoned(dest: Path) -> None:
+    """Remove what backups that were killed left behind; whoever still works holds its lock."""
+    for folder in dest.glob(f".*{_PARTIAL}"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Younger ones may be between being made and being locked.
+                if time.time() - folder.stat().st_mtime > 5:
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+def surplus(dest: Path, database: str, retention: int) -> list[Path]:
+    """The backups of ``database`` that are more than the newest ``retention``.
+
+    The newest one that a restore has proved stays in any case, and so does every one that is not
+    whole: somebody may want to know why.
+    """
+    if not retention:
+        return []
+    whole = [one for one in list_backups(dest, database) if one.complete]
+    proved = [one.id for one in whole if one.proved][:1]
+    return [Path(one.path) for one in whole[retention:] if one.id not in proved]
+
+
+def remove(backup: Path) -> None:
+    """Remove a backup; it is no backup any more from the first moment on."""
+    doomed = backup.with_name(f".{backup.name}{_PARTIAL}")
+    backup.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
