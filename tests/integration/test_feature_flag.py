@@ -1,0 +1,193 @@
+"""Flags that a real OpenFeature client sees."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.module_runner import RunModule
+
+pytestmark = pytest.mark.integration
+
+_CLIENT = """
+import sys
+from openfeature import api
+from openfeature.contrib.provider.flagd import FlagdProvider
+from openfeature.contrib.provider.flagd.config import ResolverType
+provider = FlagdProvider(
+    resolver_type=ResolverType.FILE, offline_flag_source_path=sys.argv[1]
+)
+api.set_provider(provider)
+for line in sys.stdin:
+    value = api.get_client().get_boolean_value(line.strip(), default_value=True)
+    print(value, flush=True)
+"""
+
+_FLAGS: dict[str, Any] = {
+    "$schema": "https://flagd.dev/schema/v0/flags.json",
+    "flags": {
+        "zeta": {
+            "state": "ENABLED",
+            "variants": {"on": True, "off": False},
+            "defaultVariant": "on",
+            "targeting": {"if": [True, "on", "off"]},
+        },
+        "alpha": {
+            "state": "ENABLED",
+            "variants": {"small": 1, "large": 9, "Łódź": 3},
+            "defaultVariant": "large",
+        },
+    },
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "flags.json"
+    file.write_text(json.dumps(_FLAGS, indent=3, ensure_ascii=False) + "\n", encoding="utf-8")
+    file.chmod(0o640)
+    return file
+
+
+@pytest.fixture
+def client(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A client in another process that answers a flag's name with its value."""
+    import os
+
+    process = subprocess.Popen(
+        [sys.executable, "-c", _CLIENT, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "FLAGD_OFFLINE_POLL_MS": "200"},
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def _asked(client: subprocess.Popen[str], flag: str) -> str:
+    assert client.stdin is not None
+    assert client.stdout is not None
+    client.stdin.write(flag + "\n")
+    client.stdin.flush()
+    return client.stdout.readline().strip()
+
+
+def _until(client: subprocess.Popen[str], flag: str, value: str) -> bool:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if _asked(client, flag) == value:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize("off", ["off", False, "False"])
+def test_flag_switched_off_is_off_for_a_client_despite_its_targeting(
+    run_module: RunModule, path: Path, client: subprocess.Popen[str], off: Any
+) -> None:
+    assert _asked(client, "zeta") == "True"
+
+    result = run_module("feature_flag", {"path": str(path), "flags": {"zeta": off}})
+
+    assert result["evaluated"] == {"zeta": False}
+    assert _until(client, "zeta", "False")
+
+
+def test_flag_undo_brings_back_the_very_same_bytes(run_module: RunModule, path: Path) -> None:
+    before = path.read_bytes()
+
+    undo = run_module("feature_flag", {"path": str(path), "flags": {"zeta": "off"}})["undo"]
+    assert path.read_bytes() != before
+    run_module("feature_flag", undo["args"])
+
+    assert path.read_bytes() == before
+
+
+def test_flag_change_keeps_order_indentation_mode_and_every_other_flag(
+    run_module: RunModule, path: Path
+) -> None:
+    run_module("feature_flag", {"path": str(path), "flags": {"alpha": "Łódź"}})
+
+    text = path.read_text(encoding="utf-8")
+    document = json.loads(text)
+    assert list(document["flags"]) == ["zeta", "alpha"]
+    assert document["flags"]["zeta"] == _FLAGS["flags"]["zeta"]
+    assert '\n   "flags"' in text
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_flag_that_is_as_asked_changes_nothing(run_module: RunModule, path: Path) -> None:
+    before = path.stat().st_mtime_ns
+
+    result = run_module("feature_flag", {"path": str(path), "flags": {"alpha": "large"}})
+
+    assert not result["changed"]
+    assert result["undo"] is None
+    assert path.stat().st_mtime_ns == before
+
+
+def test_flag_in_check_mode_predicts_and_writes_nothing(run_module: RunModule, path: Path) -> None:
+    before = path.read_bytes()
+
+    result = run_module(
+        "feature_flag", {"path": str(path), "flags": {"zeta": "off"}}, check=True, diff=True
+    )
+
+    assert result["changed"]
+    assert result["after"]["zeta"]["defaultVariant"] == "off"
+    assert result["diff"]["before"]["zeta"]["defaultVariant"] == "on"
+    assert path.read_bytes() == before
+
+
+def test_flag_restore_point_keeps_what_the_first_attempt_found(
+    run_module: RunModule, path: Path, tmp_path: Path
+) -> None:
+    before = path.read_bytes()
+    point = tmp_path / "points" / "flags.json"
+
+    first = {"path": str(path), "flags": {"zeta": "off"}, "restore_point": str(point)}
+    run_module("feature_flag", first)
+    run_module("feature_flag", {**first, "flags": {"zeta": "off", "alpha": "small"}})
+    put_back = run_module("feature_flag", {"path": str(path), "restore_point": str(point)})
+    again = run_module("feature_flag", {"path": str(path), "restore_point": str(point)})
+
+    assert put_back["changed"]
+    assert json.loads(path.read_bytes())["flags"]["zeta"] == json.loads(before)["flags"]["zeta"]
+    assert not point.exists()
+    assert not again["changed"]
+
+
+@pytest.mark.parametrize(
+    ("content", "flags", "complaint"),
+    [
+        pytest.param(None, {"zeta": "off"}, "there is no file", id="no file"),
+        pytest.param("{", {"zeta": "off"}, "not valid JSON", id="broken JSON"),
+        pytest.param("[]", {"zeta": "off"}, "not a flagd definition", id="another format"),
+        pytest.param("ok", {"nope": "off"}, "no flag 'nope'", id="unknown flag"),
+        pytest.param("ok", {"zeta": "blue"}, "no variant for 'blue'", id="unknown variant"),
+        pytest.param("ok", {"alpha": True}, "no variant for True", id="no boolean variant"),
+    ],
+)
+def test_flag_bad_input_is_refused_and_the_file_left_alone(
+    run_module: RunModule, path: Path, content: str | None, flags: dict[str, Any], complaint: str
+) -> None:
+    if content is None:
+        path.unlink()
+    elif content != "ok":
+        path.write_text(content, encoding="utf-8")
+    before = path.read_bytes() if path.exists() else None
+
+    result = run_module("feature_flag", {"path": str(path), "flags": flags})
+
+    assert result["failed"]
+    assert complaint in result["msg"]
+    assert (path.read_bytes() if path.exists() else None) == before
