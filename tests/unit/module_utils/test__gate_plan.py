@@ -14,7 +14,10 @@ from ansible_collections.sre.rollback.plugins.module_utils._gate_plan import (
     Plan,
     gate_argument_spec,
     plan_gate,
-    with_shapes_checkable,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._gate_shapes import (
+    without_wrong_shapes,
+    wrong_shapes,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._probes.registry import KINDS
 
@@ -24,12 +27,11 @@ TCP = {"tcp": {"host": "127.0.0.1", "port": 1}}
 def plan(*checks: dict[str, Any], **options: Any) -> Plan:
     """The plan of a gate with these checks, as the module would read them."""
     given_checks = [{"name": f"check {place}", **check} for place, check in enumerate(checks)]
-    spec = gate_argument_spec()
-    result = ArgumentSpecValidator(spec).validate(
-        with_shapes_checkable({"checks": given_checks, **options}, spec)
-    )
-    if result.error_messages:
-        raise RollbackError("; ".join(result.error_messages))
+    spec, params = gate_argument_spec(), {"checks": given_checks, **options}
+    complaints = wrong_shapes(params, spec)
+    result = ArgumentSpecValidator(spec).validate(without_wrong_shapes(params, spec))
+    if complaints or result.error_messages:
+        raise RollbackError("; ".join(complaints or result.error_messages))
     return plan_gate(result.validated_parameters, started_epoch=1e9)
 
 
@@ -40,7 +42,12 @@ def plan(*checks: dict[str, Any], **options: Any) -> Plan:
         pytest.param([{}], {}, "one of the following is required", id="no kind"),
         pytest.param([{"grpc": {}}], {}, "checks.grpc. Supported parameters", id="unknown kind"),
         pytest.param([{"tcp": "x"}], {}, "tcp", id="text for options"),
-        pytest.param([{"tcp": False}], {}, "'tcp' must be of type dict", id="bool for options"),
+        pytest.param(
+            [{"tcp": False}],
+            {},
+            r"checks\[0\].tcp must be a dictionary, not a value of type bool",
+            id="bool for options",
+        ),
         pytest.param(
             [{**TCP, "http": {"url": "http://a"}}], {}, "mutually exclusive", id="two kinds"
         ),

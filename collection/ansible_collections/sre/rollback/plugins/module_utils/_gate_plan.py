@@ -81,25 +81,6 @@ def _check_options() -> dict[str, t.Any]:
     }
 
 
-def with_shapes_checkable(params: t.Any, spec: t.Mapping[str, t.Any]) -> t.Any:
-    """``params`` with a number or bool, where a dictionary belongs, turned into text.
-
-    Ansible's own validation refuses a text there in words, and breaks on the others.
-    """
-    if not isinstance(params, dict):
-        return str(params) if isinstance(params, (bool, int, float)) else params
-    return {name: _checkable(value, spec.get(name, {})) for name, value in params.items()}
-
-
-def _checkable(value: t.Any, option: t.Mapping[str, t.Any]) -> t.Any:
-    inner = option.get("options")
-    if inner is None or value is None:
-        return value
-    if isinstance(value, list):
-        return [with_shapes_checkable(each, inner) for each in value]
-    return with_shapes_checkable(value, inner)
-
-
 def plan_gate(params: Params, *, started_epoch: float) -> Plan:
     """Read everything once. Raises GateRefusedError or ProbeRefusedError; probes nothing."""
     rules = read_rules(params)

@@ -260,7 +260,6 @@ from ansible_collections.sre.rollback.plugins.module_utils._gate import PASSED, 
 from ansible_collections.sre.rollback.plugins.module_utils._gate_plan import (
     gate_argument_spec,
     plan_gate,
-    with_shapes_checkable,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._gate_report import (
     failure_message,
@@ -269,14 +268,25 @@ from ansible_collections.sre.rollback.plugins.module_utils._gate_report import (
 )
 from ansible_collections.sre.rollback.plugins.module_utils._gate_runner import GateRunner
 from ansible_collections.sre.rollback.plugins.module_utils._gate_secrets import secrets_in
+from ansible_collections.sre.rollback.plugins.module_utils._gate_shapes import (
+    without_wrong_shapes,
+    wrong_shapes,
+)
 
 
 class GateModule(AnsibleModule):
-    """A module that also hides the secrets inside URLs, headers, arguments and environments."""
+    """A module that hides the secrets inside URLs, headers and arguments as well.
+
+    And one that survives options of the wrong shape, to refuse them in words.
+    """
 
     def _load_params(self) -> None:
         super()._load_params()
-        self.params = with_shapes_checkable(self.params, self.argument_spec)
+        self.complaints = wrong_shapes(self.params, self.argument_spec)
+        self.params = without_wrong_shapes(self.params, self.argument_spec)
+
+    def fail_json(self, msg: str, **kwargs: t.Any) -> t.NoReturn:
+        super().fail_json(msg="; ".join(self.complaints) or msg, **kwargs)
 
     def _log_invocation(self) -> None:
         self.no_log_values.update(secrets_in(self.params))
