@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import queue
+import re
 import typing as t
 from dataclasses import dataclass
 
@@ -50,6 +51,7 @@ SESSION = {
     "jit": "off",
 }
 
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 _BLOCK = 8192
 _BLOCKS_PER_PART = 4096
 _MASK = (1 << 128) - 1
@@ -68,6 +70,11 @@ class Table:
     @property
     def label(self) -> str:
         """The table's name as messages and manifests write it."""
+        return label(self.schema, self.name)
+
+    @property
+    def relation(self) -> str:
+        """The table's name in a statement."""
         return f"{quoted(self.schema)}.{quoted(self.name)}"
 
 
@@ -115,6 +122,11 @@ FROM (SELECT encode(record_send(ROW(m.oid, sha256(lo_get(m.oid)))), 'hex') AS r
 """
 
 
+def label(schema: str, name: str) -> str:
+    """A name for people and manifests; the server would quote by the keywords of its version."""
+    return ".".join(part if _PLAIN.match(part) else quoted(part) for part in (schema, name))
+
+
 def read_tables(connection: psycopg.Connection) -> list[Table]:
     """The tables whose rows pg_dump writes, the largest first: partitions, not their parents."""
     return [
@@ -138,7 +150,7 @@ def content_query(table: Table, low: int = 0, high: int | None = None) -> str:
         ' sum(hashtextextended(r COLLATE "C", 1)) FROM (SELECT'
         f" encode(record_send(ROW({', '.join(table.fields)})), 'hex') AS r"
         # OFFSET 0 keeps the planner from making the row's text twice.
-        f" FROM ONLY {table.label}{where} OFFSET 0) s"
+        f" FROM ONLY {table.relation}{where} OFFSET 0) s"
     )
 
 

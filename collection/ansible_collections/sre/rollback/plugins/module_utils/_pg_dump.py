@@ -19,13 +19,14 @@ import secrets
 import shutil
 import time
 import typing as t
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 from ansible_collections.sre.rollback.plugins.module_utils._pg_content import (
     ALGORITHM,
     SESSION,
+    Content,
     Table,
     large_objects,
     read_contents,
@@ -129,24 +130,18 @@ def create(request: Request) -> Path:
                     f"database {request.database!r} could not be read: {one_line(exc)}. No backup "
                     "was made."
                 ) from exc
-            manifest = Manifest(
-                **{
-                    **_shallow(manifest),
-                    **_files(folder),
-                    "id": identity,
-                    "started": utc(started),
-                    "finished": utc(now()),
-                }
+            manifest = replace(
+                manifest,
+                **_files(folder),
+                id=identity,
+                started=utc(started),
+                finished=utc(now()),
             )
             write_durably(folder / MANIFEST, manifest_text(manifest))
             final = request.dest / identity
             folder.rename(final)
         sync(request.dest)
     return final
-
-
-def _shallow(manifest: Manifest) -> dict[str, t.Any]:
-    return {name: getattr(manifest, name) for name in Manifest.__dataclass_fields__}
 
 
 def _snapshot(connection: psycopg.Connection, request: Request) -> tuple[list[Table], str]:
@@ -157,7 +152,7 @@ def _snapshot(connection: psycopg.Connection, request: Request) -> tuple[list[Ta
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
             if tables:
-                names = ", ".join(f"ONLY {table.label}" for table in tables)
+                names = ", ".join(f"ONLY {table.relation}" for table in tables)
                 connection.execute(f"LOCK TABLE {names} IN ACCESS SHARE MODE")
             row = connection.execute("SELECT pg_catalog.pg_export_snapshot()").fetchone()
             snapshot = str(t.cast("tuple[t.Any, ...]", row)[0])
@@ -184,18 +179,12 @@ def _dump(
     """Run pg_dump and read the contents at the same time, in the same snapshot."""
     facts = _facts(request, connection)
     before = read_sequences(connection)
-    with Running(
-        _pg_dump_argv(request, program, folder, snapshot, facts), _environment(request)
-    ) as (running), contextlib.ExitStack() as stack:
+    argv = _pg_dump_argv(request, program, folder, snapshot, facts)
+    with contextlib.ExitStack() as stack:
         readers = [stack.enter_context(_reader(request, snapshot)) for _job in range(request.jobs)]
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            contents = pool.submit(read_contents, readers, tables)
-            while not running.is_done(0.2):
-                if contents.done() and contents.exception() is not None:
-                    contents.result()
-            running.check("No backup was made.")
-            found = contents.result()
-        objects = large_objects(connection)
+        running = stack.enter_context(Running(argv, _environment(request)))
+        contents = _both(running, readers, tables)
+    objects = large_objects(connection)
     sizes = {table.label: table.blocks * 8192 for table in tables}
     after = read_sequences(connection)
     return Manifest(
@@ -208,7 +197,7 @@ def _dump(
         client_version=program.version,
         algorithm=ALGORITHM,
         tables={
-            label: {**asdict(content), "bytes": sizes[label]} for label, content in found.items()
+            label: {**asdict(content), "bytes": sizes[label]} for label, content in contents.items()
         },
         large_objects=asdict(objects),
         sequences={
@@ -217,6 +206,25 @@ def _dump(
         },
         objects=read_objects(connection),
     )
+
+
+def _both(
+    running: Running, readers: t.Sequence[psycopg.Connection], tables: t.Sequence[Table]
+) -> dict[str, Content]:
+    """Wait for pg_dump and for the contents; the failure of one ends the other."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        contents = pool.submit(read_contents, readers, tables)
+        try:
+            while not running.is_done(0.1):
+                if contents.done() and contents.exception() is not None:
+                    break
+            else:
+                running.check("No backup was made.")
+        except RollbackError:
+            for reader in readers:
+                reader.cancel()
+            raise
+        return contents.result()
 
 
 def _facts(request: Request, connection: psycopg.Connection) -> dict[str, t.Any]:
@@ -317,17 +325,17 @@ def remove_abandoned(dest: Path) -> None:
                 os.close(descriptor)
 
 
-def surplus(dest: Path, database: str, retention: int) -> list[Path]:
+def surplus(dest: Path, database: str, retention: int, *, coming: int = 0) -> list[Path]:
     """The backups of ``database`` that are more than the newest ``retention``.
 
-    The newest one that a restore has proved stays in any case, and so does every one that is not
-    whole: somebody may want to know why.
+    ``coming`` of them are yet to be made. The newest one that a restore has proved stays in any
+    case, and so does every one that is not whole: somebody may want to know why.
     """
     if not retention:
         return []
     whole = [one for one in list_backups(dest, database) if one.complete]
     proved = [one.id for one in whole if one.proved][:1]
-    return [Path(one.path) for one in whole[retention:] if one.id not in proved]
+    return [Path(one.path) for one in whole[retention - coming :] if one.id not in proved]
 
 
 def remove(backup: Path) -> None:

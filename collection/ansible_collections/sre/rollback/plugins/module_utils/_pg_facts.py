@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.sre.rollback.plugins.module_utils._pg_content import label
 from ansible_collections.sre.rollback.plugins.module_utils._postgres import quoted
 
 if t.TYPE_CHECKING:
@@ -107,16 +108,14 @@ def read_sequences(connection: psycopg.Connection) -> dict[str, list[int]]:
     listed = connection.execute(_SEQUENCES).fetchall()
     values: dict[str, list[int]] = {}
     for start in range(0, len(listed), _SEQUENCES_AT_ONCE):
-        names = [
-            f"{quoted(schema)}.{quoted(name)}"
-            for schema, name in listed[start : start + _SEQUENCES_AT_ONCE]
-        ]
+        names = listed[start : start + _SEQUENCES_AT_ONCE]
         selects = [
-            f"SELECT {number}, last_value, is_called::int FROM {name}"  # noqa: S608 - quoted()
-            for number, name in enumerate(names)
+            f"SELECT {number}, last_value, is_called::int"  # noqa: S608 - quoted()
+            f" FROM {quoted(schema)}.{quoted(name)}"
+            for number, (schema, name) in enumerate(names)
         ]
         for number, last, called in connection.execute(" UNION ALL ".join(selects)):
-            values[names[number]] = [last, called]
+            values[label(*names[number])] = [last, called]
     return values
 
 
