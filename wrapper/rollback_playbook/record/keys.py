@@ -85,7 +85,7 @@ class Keyring:
         return self._folder / "heads" / f"{incident}.json"
 
     def _named_active(self) -> Key:
-        key_id = (self._folder / _ACTIVE).read_text(encoding="ascii").strip()
+        key_id = self._active_id()
         key = self.get(key_id)
         if key is None:
             raise RecordError(
@@ -93,6 +93,15 @@ class Keyring:
                 hint="put its file back, or remove the file 'active' there to begin a new key",
             )
         return key
+
+    def _active_id(self) -> str:
+        path = self._folder / _ACTIVE
+        try:
+            return path.read_text(encoding="ascii", errors="replace").strip()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise RecordError(f"the key of the records cannot be read: {error}") from error
 
     def _make_active(self, *, replace: bool) -> None:
         try:

@@ -49,9 +49,12 @@ def test_create_incident_names_it_by_time_scenario_and_environment(workplace: Wo
 
 
 def test_create_incident_lets_nobody_else_read_it(workplace: Workplace) -> None:
-    os.umask(0)
-    with workplace.create() as writer:
-        writer.evidence("nginx.log", "GET /")
+    before = os.umask(0)
+    try:
+        with workplace.create() as writer:
+            writer.evidence("nginx.log", "GET /")
+    finally:
+        os.umask(before)
     folder = writer.folder
     assert {_mode(path) for path in (folder.path, folder.evidence)} == {0o700}
     files = (folder.events, folder.summary, folder.head, folder.evidence / "nginx.log")

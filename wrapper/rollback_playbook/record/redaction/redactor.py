@@ -138,7 +138,7 @@ class Redactor:
         return mark("card") if personal.is_card(str(value)) else value
 
     def _mapping(self, value: dict[str, Any], *, kind: str, measure: bool) -> dict[str, Any]:
-        redacted = {}
+        redacted: dict[str, Any] = {}
         for key, each in value.items():
             kept = kind or names.kind_of_key(key)
             counts = measure or names.is_measure(key)
