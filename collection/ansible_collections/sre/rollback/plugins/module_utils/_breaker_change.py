@@ -9,6 +9,7 @@ PRIVATE: for this collection only; can have breaking changes without notice.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import typing as t
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from ansible_collections.sre.rollback.plugins.module_utils import _breaker_provi
 
 # How often opened breakers are looked at while a trial call may be under way, in seconds.
 _LOOK_EVERY = 0.05
+
+# Who loses a race for a breaker looks again: it may be as wished by now.
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,20 @@ def change_breakers(
     Raises BreakerError when a name is unknown, somebody else holds one, or the proof fails.
     """
     provider.refuse(wish)
+    for _attempt in range(_ATTEMPTS - 1):
+        with contextlib.suppress(core.BreakerTakenError):
+            return _change_once(provider, names, wish, settle=settle, check=check)
+    return _change_once(provider, names, wish, settle=settle, check=check)
+
+
+def _change_once(
+    provider: core.Provider,
+    names: t.Sequence[str],
+    wish: core.Wish,
+    *,
+    settle: float,
+    check: bool,
+) -> Outcome:
     before = provider.observe(names)
     if not provider.creates:
         _refuse_unknown(provider, before)

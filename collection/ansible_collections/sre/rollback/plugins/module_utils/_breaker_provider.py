@@ -32,6 +32,10 @@ class BreakerError(RollbackError):
     """A breaker that cannot be brought to, or is not in, the state that was asked for."""
 
 
+class BreakerTakenError(BreakerError):
+    """Somebody else took a breaker between the look at it and its change."""
+
+
 @dataclass(frozen=True)
 class Hold:
     """Who keeps a breaker in its state. Times are seconds since 1970 on the storage's clock."""

@@ -200,7 +200,7 @@ def _refuse_new_holders(
 ) -> None:
     for breaker, hold in zip(breakers, holds):
         if hold is not None and hold != breaker.hold:
-            raise core.BreakerError(
+            raise core.BreakerTakenError(
                 f"{hold.holder!r} took breaker {breaker.name!r} a moment ago ({hold.reason}). "
                 f"{_left(breakers)}"
             )

@@ -63,13 +63,15 @@ class RestorePointWriter:
                 "changed. Give restore_point another path."
             ) from None
         except OSError as exc:
-            raise RestorePointError(
-                f"The restore point {path} cannot be written: {exc.strerror}. Nothing was changed."
-            ) from exc
-        self._file = os.fdopen(descriptor, "wb")
-        self._file.write(json.dumps({"format": FORMAT, **header}).encode() + b"\n")
-        self._sync()
-        _sync_folder(path)
+            raise _unwritable(path, exc) from exc
+        # Without a buffer: one that cannot be written would fail again when the file is closed.
+        self._file = os.fdopen(descriptor, "wb", buffering=0)
+        try:
+            self._write(json.dumps({"format": FORMAT, **header}).encode() + b"\n")
+            _sync_folder(path)
+        except OSError as exc:
+            self.finish()
+            raise _unwritable(path, exc) from exc
 
     def position(self) -> int:
         return self._file.tell()
@@ -87,8 +89,7 @@ class RestorePointWriter:
                 f"restore_point_max_bytes ({self._max_bytes})."
             )
         try:
-            self._file.write(lines)
-            self._sync()
+            self._write(lines)
         except OSError as exc:
             self._cut(start)
             raise RestorePointError(
@@ -114,9 +115,17 @@ class RestorePointWriter:
         self._file.seek(start)
         self._file.truncate()
 
-    def _sync(self) -> None:
-        self._file.flush()
+    def _write(self, lines: bytes) -> None:
+        rest = memoryview(lines)
+        while rest:
+            rest = rest[self._file.write(rest) :]
         os.fsync(self._file.fileno())
+
+
+def _unwritable(path: str, exc: OSError) -> RestorePointError:
+    return RestorePointError(
+        f"The restore point {path} cannot be written: {exc.strerror}. Nothing was changed."
+    )
 
 
 def _sync_folder(path: str) -> None:
