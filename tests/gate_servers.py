@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import ipaddress
 import socket
 import socketserver
 import ssl
@@ -19,6 +20,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from tests.module_runner import RunModule
 
 Handler = http.server.BaseHTTPRequestHandler
 
@@ -202,8 +205,6 @@ def _signed(
     days: float,
     authority: bool = False,
 ) -> x509.Certificate:
-    import ipaddress
-
     try:
         alternative: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
@@ -237,3 +238,29 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     )
     (folder / "ca.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     return Authority(folder, key, certificate)
+
+
+ProbeOnce = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def probe_once(run_module: RunModule) -> ProbeOnce:
+    """The result of one check after a single probe: its state, and why it is not healthy."""
+
+    def probe(kind: str, *, timeout: float = 5, **options: Any) -> dict[str, Any]:
+        result = run_module(
+            "health_gate",
+            {
+                "checks": [{"name": "the check", kind: options}],
+                "success_threshold": 1,
+                "failure_threshold": 1,
+                "timeout": timeout,
+                "deadline": 60,
+            },
+        )
+        assert "checks" in result, result["msg"]
+        check: dict[str, Any] = result["checks"][0]
+        assert check["attempts"] == 1
+        return check
+
+    return probe

@@ -155,7 +155,7 @@ def _redirected(request: Request, status: int, target: str) -> Request:
     origin = f"{request.scheme}://{request.where}"
     try:
         parts = split_url(urllib.parse.urljoin(origin + request.path, target), ("http", "https"))
-    except ProbeRefusedError as exc:
+    except (ProbeRefusedError, ValueError) as exc:
         raise ProbeFailedError(f"redirects to a place that cannot be asked: {exc}") from None
     where, headers = _where(parts), dict(request.headers)
     here = replace(request.where, unix_socket=None)
@@ -188,11 +188,11 @@ class _Connection(http.client.HTTPConnection):
 
 def _exchange(request: Request, leash: Leash, started: float) -> Answer:
     tls = request.tls if request.scheme == "https" else None
-    try:
-        with connected(request.where, leash, tls=tls) as opened:
+    with connected(request.where, leash, tls=tls) as opened:
+        try:
             return _converse(request, opened, started)
-    except http.client.HTTPException as exc:
-        raise ProbeFailedError(_protocol_error(exc, request.where)) from exc
+        except http.client.HTTPException as exc:
+            raise ProbeFailedError(_protocol_error(exc, request.where)) from exc
 
 
 def _converse(request: Request, opened: socket.socket, started: float) -> Answer:
