@@ -1,0 +1,208 @@
+# Copyright (c) 2026, the rollback-playbook authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Exchange the names of databases in one transaction that one message to the server holds.
+
+ALTER DATABASE … RENAME takes the lock that every new session of that database needs
+(InitPostgres), so newcomers wait from that moment on; then the server gives the present sessions
+five seconds to be gone, looking every 0.1 s (CountOtherDBBackends). A second connection ends them
+meanwhile. Nothing is set aside that a killed module would leave behind: until the commit everything
+is as it was, afterwards everything is as it shall be, and the server decides without us.
+
+PRIVATE: for this collection only; can have breaking changes without notice.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import time
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
+from ansible_collections.sre.rollback.plugins.module_utils._postgres import (
+    connect,
+    one_line,
+    quoted,
+)
+
+with contextlib.suppress(ImportError):  # require_psycopg() in the module says so
+    import psycopg
+    from psycopg import sql
+
+# How long newcomers may be kept waiting by one attempt: for the lock, and for sessions to end.
+_LOCK_SECONDS = 1
+_ATTEMPT_SECONDS = 4
+_POLL = 0.01
+
+_TERMINATE = """
+SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a
+WHERE a.datid = %(oid)s AND a.pid <> pg_backend_pid() AND EXISTS (
+  SELECT FROM pg_locks l WHERE l.pid = %(swapper)s AND l.locktype = 'object' AND l.granted
+    AND l.classid = 'pg_database'::regclass AND l.objid = %(oid)s
+    AND l.mode = 'AccessExclusiveLock')
+"""
+
+
+class SwapError(RollbackError):
+    """The names are as they were."""
+
+
+@dataclass(frozen=True)
+class Rename:
+    """A database by oid, the name it has and the name it gets."""
+
+    oid: int
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """How long the swap took, and for how long new sessions had to wait, in milliseconds."""
+
+    downtime_ms: float
+    attempts: int
+
+
+def swap(
+    login: t.Mapping[str, t.Any],
+    maintenance: str,
+    renames: t.Sequence[Rename],
+    statements: t.Sequence[str],
+    *,
+    timeout: float,
+) -> Swapped:
+    """Do all ``renames`` in this order, and ``statements``, in one transaction.
+
+    Sessions of the databases are ended. Raises SwapError when that cannot be had within
+    ``timeout`` seconds, and then nothing has changed.
+    """
+    deadline = time.monotonic() + timeout
+    attempts = 0
+    with connect(login, maintenance) as swapper, connect(login, maintenance) as terminator:
+        while True:
+            attempts += 1
+            try:
+                gap = _attempt(swapper, terminator, renames, statements)
+            except (psycopg.errors.ObjectInUse, psycopg.errors.LockNotAvailable) as exc:
+                problem = one_line(exc)
+            except psycopg.errors.QueryCanceled as exc:
+                problem = f"sessions did not end within {_ATTEMPT_SECONDS} s ({one_line(exc)})"
+            except psycopg.Error as exc:
+                raise SwapError(
+                    f"the swap failed: {one_line(exc)}. The transaction was not confirmed; look "
+                    f"which database is called {renames[0].old!r}, or run this again, it sees what "
+                    "is done."
+                    if swapper.closed
+                    else f"the swap failed: {one_line(exc)}. {_UNTOUCHED}"
+                ) from exc
+            else:
+                return Swapped(round(gap * 1000, 1), attempts)
+            swapper.execute("ROLLBACK")
+            if time.monotonic() > deadline:
+                raise SwapError(
+                    f"the swap failed {attempts} times within {timeout:g} s: {problem}. "
+                    f"{_UNTOUCHED}",
+                    sessions=_sessions(terminator, renames),
+                )
+            _wait_for_the_ended(terminator, renames, deadline)
+
+
+_UNTOUCHED = "The live database is as it was. See who holds it in pg_stat_activity, then try again."
+
+
+def _attempt(
+    swapper: psycopg.Connection,
+    terminator: psycopg.Connection,
+    renames: t.Sequence[Rename],
+    statements: t.Sequence[str],
+) -> float:
+    """Seconds for which new sessions waited."""
+    batch = _batch(renames, statements)
+    started: float | None = None
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        done = pool.submit(swapper.execute, batch)
+        sent = time.monotonic()
+        while not done.done():
+            for rename in renames:
+                ended = terminator.execute(
+                    _TERMINATE, {"oid": rename.oid, "swapper": swapper.info.backend_pid}
+                ).fetchone()
+                if started is None and ended and ended[0]:
+                    started = time.monotonic()
+            concurrent.futures.wait([done], timeout=_POLL)
+        done.result()
+    return time.monotonic() - (started or sent)
+
+
+def _batch(renames: t.Sequence[Rename], statements: t.Sequence[str]) -> str:
+    lines = [
+        "BEGIN",
+        "SET LOCAL synchronous_commit = on",
+        f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'",
+        f"SET LOCAL statement_timeout = '{_ATTEMPT_SECONDS}s'",
+        # Should this host vanish without a word, nobody shall wait for its transaction.
+        "SET LOCAL idle_in_transaction_session_timeout = '2s'",
+        *(_guard(rename) for rename in renames),
+        *(
+            f"ALTER DATABASE {quoted(rename.old)} RENAME TO {quoted(rename.new)}"
+            for rename in renames
+        ),
+        *statements,
+        "COMMIT",
+    ]
+    return ";\n".join(lines)
+
+
+def _guard(rename: Rename) -> str:
+    """Fail unless the database still has its name: somebody else may swap, too."""
+    message = f"database {rename.old} is not the one it was a moment ago"
+    body = (
+        f"BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_database WHERE oid = {int(rename.oid)}"
+        f" AND datname = {literal(rename.old)}) THEN RAISE EXCEPTION USING MESSAGE ="
+        f" {literal(message)}; END IF; END"
+    )
+    return f"DO {literal(body)}"
+
+
+def literal(text: str) -> str:
+    """``text`` as a SQL literal."""
+    return sql.Literal(text).as_string(None).strip()
+
+
+def _wait_for_the_ended(
+    terminator: psycopg.Connection, renames: t.Sequence[Rename], deadline: float
+) -> None:
+    """Let sessions that are ending be gone before newcomers are kept waiting again."""
+    oids = [rename.oid for rename in renames]
+    pids = [
+        pid
+        for (pid,) in terminator.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datid = ANY(%s)", [oids]
+        )
+    ]
+    while time.monotonic() < deadline:
+        left = terminator.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s) AND datid = ANY(%s)"
+            " AND state_change < now() - interval '1 s'",
+            [pids, oids],
+        ).fetchone()
+        if left is None or not left[0]:
+            return
+        time.sleep(0.2)
+
+
+def _sessions(
+    connection: psycopg.Connection, renames: t.Sequence[Rename]
+) -> list[dict[str, t.Any]]:
+    """Who is connected to the databases, as evidence."""
+    cursor = connection.execute(
+        "SELECT pid, usename, application_name, backend_type, state FROM pg_stat_activity"
+        " WHERE datid = ANY(%s) ORDER BY pid LIMIT 50",
+        [[rename.oid for rename in renames]],
+    )
+    names = [column.name for column in cursor.description or ()]
+    return [dict(zip(names, row)) for row in cursor]
