@@ -23,7 +23,7 @@ def duration(seconds: float | None) -> str:
         return ""
     if seconds < 1:
         return f"{seconds:.2f} s"
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

@@ -93,6 +93,7 @@ def _environment() -> Environment:
             "inline": inline,
             "facts": facts,
             "md": markdown_text,
+            "listed": listed,
             "samples_line": samples_line,
         }
     )
@@ -122,6 +123,11 @@ def inline(value: Any, limit: int = 200) -> str:
     text = value if isinstance(value, str) else json.dumps(json_value(value), ensure_ascii=False)
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def listed(value: Any) -> str:
+    """The items of a list in one line; another value as it is."""
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else inline(value)
 
 
 def facts(value: Any) -> list[tuple[str, str]]:
