@@ -23,9 +23,6 @@ _MOST_CHANGES = 2_000
 _MOST_ROWS = 5_000
 _MOST_WARNINGS = 50
 _MESSAGE = 300
-_SALVAGE = "sre.rollback.pg_salvage"
-_RESTORE = "sre.rollback.pg_restore_verified"
-_BACKUP = "sre.rollback.pg_backup_verified"
 
 
 def collect(events: Iterable[RecordEvent]) -> IncidentView:
@@ -40,6 +37,7 @@ class _Collector:
         self._origin = ""
         self._last = ""
         self._phase: Bar | None = None
+        self._phase_begun: RecordEvent | None = None
         self._failures: list[tuple[int | None, Row]] = []
         self._rescued: set[int] = set()
 
@@ -61,7 +59,8 @@ class _Collector:
         view.seconds = summary["seconds"]
         target = summary.get("target_seconds")
         view.target = float(target) if isinstance(target, (int, float)) else None
-        view.decision, view.approvals = summary["decision"], summary["approvals"]
+        view.decision = _untimed(summary["decision"])
+        view.approvals = [_untimed(each) or {} for each in summary["approvals"]]
         self._end_phase(self._last, "interrupted" if view.state == "interrupted" else "running")
         view.rows += [
             row if counter not in self._rescued else _rescued(row)
@@ -131,24 +130,23 @@ class _Collector:
         self._end_phase(event.time, "interrupted")
         start = self._offset(event.time) or 0.0
         self._phase = Bar(str(event.data.get("name", "")), start, start, "running")
+        self._phase_begun = event
         self._view.bars.append(self._phase)
-        self._add(event, f"{self._phase.name} begins")
 
     def _phase_finished(self, event: RecordEvent) -> None:
-        status = str(event.data.get("status", "ok"))
-        tone = {"ok": "good", "rescued": "warning"}.get(status, "bad")
-        word = {"ok": "done", "rescued": "done, after a failure that was rescued"}
-        name = str(event.data.get("name", ""))
-        said = word.get(status, status)
-        seconds = event.data.get("seconds")
-        self._add(event, f"{name} {said}", phase=name, seconds=seconds, tone=tone)
-        self._end_phase(event.time, status)
+        self._end_phase(event.time, str(event.data.get("status", "ok")))
 
     def _end_phase(self, time: str, status: str) -> None:
-        if self._phase is not None:
-            self._phase.end = self._offset(time) or self._phase.start
-            self._phase.status = status
-            self._phase = None
+        """One row for a phase, at its beginning, with how it ended and how long it took."""
+        if self._phase is None or self._phase_begun is None:
+            return
+        self._phase.end = self._offset(time) or self._phase.start
+        self._phase.status = status
+        word, tone = _PHASE_ENDS.get(status, (status, "bad"))
+        seconds = self._phase.end - self._phase.start
+        what = f"{self._phase.name}: {word}"
+        self._add(self._phase_begun, what, seconds=seconds, tone=tone)
+        self._phase = self._phase_begun = None
 
     def _task(self, event: RecordEvent) -> None:
         status = str(event.data.get("status", ""))
@@ -160,7 +158,7 @@ class _Collector:
             self._failures.append((event.counter, self._row(event, what, tone="bad")))
         if status in ("changed", "failed", "unreachable"):
             self._change(event, "ignored" if ignored else status)
-        if event.data.get("action") in (_SALVAGE, _RESTORE, _BACKUP):
+        if event.data.get("action") in _DATA_MODULES and status != "skipped":
             self._data_facts(event)
 
     def _host_bar(self, event: RecordEvent, status: str) -> None:
@@ -209,6 +207,13 @@ class _Collector:
         if facts:
             about = {"task": event.data.get("task"), "host": event.subject}
             self._view.data_facts.append({**about, "facts": facts})
+
+    def _compared(self, event: RecordEvent) -> None:
+        """The proof of a drill: every table against the backup's manifest."""
+        different = event.data.get("different")
+        text = "data differ from the backup" if different else "data are those of the backup"
+        self._add(event, text, tone="bad" if different else "good")
+        self._view.data_facts.append({"task": text, "host": "", "facts": event.data})
 
     def _gate(self, event: RecordEvent) -> None:
         passed = event.type == "gate.passed"
@@ -321,10 +326,14 @@ class _Collector:
 
 _DATA_FACTS = frozenset(
     {
-        "added", "backup", "changed_rows", "conflicts", "downtime_ms", "exported", "lost", "merged",
-        "predecessor", "removed", "salvaged", "tables", "times", "totals", "unkeyed",
+        "backup", "conflicts", "downtime_ms", "export", "failed_checks", "merge", "merged",
+        "not_merged", "outcome", "predecessor", "summary", "tables", "total", "unmerged",
     }
 )  # fmt: skip
+_DATA_MODULES = frozenset(
+    f"sre.rollback.{name}"
+    for name in ("pg_backup_verified", "pg_integrity", "pg_restore_verified", "pg_salvage")
+)
 
 _COLLECT: dict[str, Callable[[_Collector, RecordEvent], None]] = {
     "incident.declared": _Collector._declared,
@@ -339,6 +348,7 @@ _COLLECT: dict[str, Callable[[_Collector, RecordEvent], None]] = {
     "gate.passed": _Collector._gate,
     "gate.failed": _Collector._gate,
     "outage.measured": _Collector._outage,
+    "data.compared": _Collector._compared,
     "undo.recorded": _Collector._undo,
     "evidence.kept": _Collector._evidence,
     "note.added": _Collector._note,
@@ -351,6 +361,20 @@ _COLLECT: dict[str, Callable[[_Collector, RecordEvent], None]] = {
     "compensation.finished": _Collector._compensation,
     "incident.closed": _Collector._closed,
 }
+
+
+#: Status of a phase → what a person calls it, and its tone.
+_PHASE_ENDS = {
+    "ok": ("done", "good"),
+    "rescued": ("done, after a failure that was rescued", "warning"),
+    "running": ("running", ""),
+    "interrupted": ("interrupted", "warning"),
+}
+
+
+def _untimed(fact: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """A decision or an approval without its time, which is in the timeline."""
+    return None if fact is None else {key: each for key, each in fact.items() if key != "time"}
 
 
 def _rescued(row: Row) -> Row:

@@ -1,8 +1,8 @@
-"""The timeline as shapes: phases on top, users' outage below, then one row per host."""
+"""The timeline as shapes: a row for each phase, the users' outage, then a row for each host."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rollback_playbook.report.clock import duration, t_plus
 from rollback_playbook.report.view import Bar, IncidentView
@@ -10,7 +10,7 @@ from rollback_playbook.report.view import Bar, IncidentView
 WIDTH = 960
 _LEFT = 150
 _RIGHT = 20
-_ROW = 26
+_ROW = 24
 _TOP = 34
 _THINNEST = 2.0
 #: More hosts than this are drawn as one row.
@@ -57,8 +57,9 @@ class Drawing:
     shapes: tuple[Shape, ...]
     labels: tuple[Label, ...]
     ticks: tuple[Tick, ...]
+    #: The outage again, across all rows: what was done while users saw nothing.
+    bands: tuple[Shape, ...]
     target_x: float | None
-    top: int = _TOP
 
 
 def drawing_of(view: IncidentView) -> Drawing | None:
@@ -68,9 +69,11 @@ def drawing_of(view: IncidentView) -> Drawing | None:
         return None
     rows = _rows(view)
     shapes = [shape for index, row in enumerate(rows) for shape in _shapes(row, index, scale)]
+    height = _TOP + len(rows) * _ROW + 14
     return Drawing(
         width=WIDTH,
-        height=_TOP + len(rows) * _ROW + 14,
+        height=height,
+        bands=tuple(_band(shape, height) for shape in shapes if shape.kind.startswith("outage")),
         shapes=tuple(shapes),
         labels=tuple(Label(_y(i) + _ROW * 0.62, row.name) for i, row in enumerate(rows)),
         ticks=tuple(scale.ticks()),
@@ -99,6 +102,8 @@ class _Scale:
         ends = [bar.end for bar in bars] + [w.end for w in view.windows if w.end is not None]
         if not ends:
             return None
+        if view.summary.get("closed") and view.seconds is not None:
+            ends.append(view.seconds)
         start, end = min(0.0, *starts), max(ends)
         return cls(start, end if end > start else start + 1.0)
 
@@ -120,7 +125,10 @@ class _Scale:
 
 
 def _rows(view: IncidentView) -> list[_Line]:
-    rows = [_Line("Phases", "phase", tuple(view.bars))]
+    names = dict.fromkeys(bar.name for bar in view.bars)
+    rows = [
+        _Line(name, "phase", tuple(bar for bar in view.bars if bar.name == name)) for name in names
+    ]
     if view.windows:
         bars = [
             Bar("no service", window.start or 0.0, window.end or (window.start or 0.0), "outage")
@@ -140,8 +148,8 @@ def _shapes(row: _Line, index: int, scale: _Scale) -> list[Shape]:
 def _shape(bar: Bar, row: _Line, index: int, scale: _Scale) -> Shape:
     x = scale.x(bar.start)
     width = max(round(scale.x(bar.end) - x, 1), _THINNEST)
-    fits = row.kind == "phase" and width > 7.5 * len(bar.name)
     lasted = duration(bar.end - bar.start)
+    fits = row.kind != "host" and x + width + 60 < WIDTH
     where = f" on {row.name}" if row.kind == "host" else ""
     return Shape(
         x=x,
@@ -149,9 +157,13 @@ def _shape(bar: Bar, row: _Line, index: int, scale: _Scale) -> Shape:
         width=width,
         height=_ROW - 8,
         kind=f"{row.kind} {bar.status.replace(' ', '-')}",
-        label=bar.name if fits else "",
+        label=lasted if fits else "",
         title=f"{bar.name}{where}: {bar.status}, {t_plus(bar.start)}, {lasted}",
     )
+
+
+def _band(outage: Shape, height: float) -> Shape:
+    return replace(outage, y=_TOP - 8, height=height - _TOP + 8, kind="band", label="")
 
 
 def _y(index: int) -> float:

@@ -119,7 +119,9 @@ _SAMPLES = {"passed": "✓", "failed": "✗"}
 
 
 def inline(value: Any, limit: int = 200) -> str:
-    """A value in one line: texts as they are, the rest as JSON."""
+    """A value in one line: texts as they are, lists of texts joined, the rest as JSON."""
+    if isinstance(value, (list, tuple)) and value and all(isinstance(each, str) for each in value):
+        value = "; ".join(value)
     text = value if isinstance(value, str) else json.dumps(json_value(value), ensure_ascii=False)
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"

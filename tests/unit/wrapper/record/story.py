@@ -69,7 +69,7 @@ def _until_switch(writer: RecordWriter) -> Story:
         warnings=["collation version differs"],
         undo=None,
     )
-    story.task(9, "db1", "Rows are salvaged", "pg_salvage", salvaged={"orders": 1284}, undo=None)
+    story.task(9, "db1", "Rows are salvaged", "pg_salvage", **_SALVAGED)
     story.play(10, "Pause")
     undo = {"module": "sre.rollback.traffic", "args": {"state": "resumed"}}
     change = {"before": {"state": "up"}, "after": {"state": "paused"}}
@@ -97,6 +97,12 @@ def full_rollback(workplace: Workplace) -> RecordWriter:
         writer.append("note.added", {"author": "sam", "text": "it was the migration"})
     return writer
 
+
+_SALVAGED = {
+    "summary": "1,284 orders written since",
+    "total": {"added": 1284},
+    "undo": None,
+}
 
 _GATE = {
     "outcome": "passed",

@@ -55,23 +55,22 @@ def test_report_has_every_section_in_markdown(full: RecordWriter) -> None:
     [
         pytest.param("| Duration | 42.0 s, target 1 min 00 s: met |", id="target"),
         pytest.param("| Outage seen by users | 2.0 s, 37 of 1200 requests failed |", id="outage"),
-        pytest.param("| T+0:10 | 03:12:10 | Pause | Pause begins |", id="phase"),
+        pytest.param("| T+0:10 | 03:12:10 | Pause | Pause: done | 2.0 s |", id="phase"),
         pytest.param("| T+0:12 | 03:12:12 |  | users see no service | 2.0 s |", id="window"),
-        pytest.param("- reasons: \\[\"data are damaged: totals\"\\]", id="decision"),
-        pytest.param("- approved: by sam; how typed the name; ", id="approval"),
+        pytest.param("- reasons: data are damaged: totals", id="decision"),
+        pytest.param("- approved: by sam; how typed the name", id="approval"),
         pytest.param("before: {\"state\": \"up\"}; after: {\"state\": \"paused\"}", id="change"),
         pytest.param("### Shop is healthy: passed", id="gate"),
         pytest.param("| passed | 3 | HTTP status 503 | 0.01 s | ✗✓✓ |", id="samples"),
         pytest.param("`sre.rollback.traffic` with state resumed", id="undo"),
         pytest.param("evidence/nginx.log (5 bytes, SHA-256 ", id="evidence"),
         pytest.param("sam: it was the migration", id="note"),
-        pytest.param("salvaged {\"orders\": 1284}", id="salvaged"),
+        pytest.param("summary 1,284 orders written since; total {\"added\": 1284}", id="salvaged"),
         pytest.param("- warning: db1: collation version differs", id="warning"),
     ],
 )  # fmt: skip
 def test_report_states_the_facts(full: RecordWriter, fact: str) -> None:
-    text = render(full.folder, "md")
-    assert fact in text.replace("\\_", "_").replace("\\[", "[").replace("\\]", "]") or fact in text
+    assert fact in render(full.folder, "md")
 
 
 def test_report_lists_undo_steps_in_the_order_in_which_they_are_taken_back(
@@ -229,7 +228,9 @@ def test_drawing_has_phases_outage_hosts_and_the_target(full: RecordWriter) -> N
     assert drawing is not None
     kinds = {shape.kind.split()[0] for shape in drawing.shapes}
     assert kinds == {"phase", "outage", "host"}
-    assert [label.text for label in drawing.labels] == ["Phases", "Users' outage", "db1", "edge1"]
+    assert [label.text for label in drawing.labels] == [
+        "Assess", "Prepare", "Pause", "Switch", "Verify", "Close", "Users' outage", "db1", "edge1",
+    ]  # fmt: skip
     assert all(shape.x >= 0 and shape.x + shape.width <= drawing.width for shape in drawing.shapes)
 
 
@@ -240,7 +241,7 @@ def test_drawing_of_a_fleet_has_one_row_for_all_hosts(workplace: Workplace) -> N
             writer.append("task.finished", data, subject=f"app{number}")
     drawing = drawing_of(collect(read_events(writer.folder.events)))
     assert drawing is not None
-    assert [label.text for label in drawing.labels] == ["Phases", "200 hosts"]
+    assert [label.text for label in drawing.labels] == ["200 hosts"]
 
 
 def test_drawing_of_nothing_is_none(workplace: Workplace) -> None:

@@ -64,6 +64,7 @@ def test_html_report_draws_the_outage_below_the_phases(page: Any) -> None:
     assert box["width"] > 10
     assert box["y"] > above["y"]
     assert box["x"] > above["x"]
+    assert page.locator("svg rect.band").bounding_box()["height"] > 100
     assert "no service" in page.locator("svg g.shape:has(rect.outage) title").text_content()
 
 
