@@ -66,7 +66,7 @@ class Scenario:
 
         A scenario that asks for protection within seconds does not wait for it.
         """
-        return not self.protects_first and self.has("Assess")
+        return not self.protects_first and self.has("Assess") and self.has("Switch")
 
     def has(self, phase: str) -> bool:
         """Whether the scenario has a play of this name."""

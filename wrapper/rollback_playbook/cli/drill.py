@@ -166,7 +166,8 @@ class _Drill:
         yield (
             window.seconds <= _OUTAGE_TARGET,
             f"outage seen by users: {window.seconds:.2f} s without service during the rollback "
-            f"(target {_OUTAGE_TARGET:.0f} s), {window.failed} of {window.requests} requests failed",
+            f"(target {_OUTAGE_TARGET:.0f} s), {window.failed} of {window.requests} requests "
+            "failed",
         )
         first = since_fault.first_fault or moments.broken
         yield (

@@ -45,9 +45,9 @@ def down(directory: Path | None, purge: bool) -> None:
     from rollback_playbook.lab import lifecycle
 
     place = _place(directory)
-    count = lifecycle.down(place, purge=purge)
-    left = "removed" if purge else "its folder stays"
-    click.echo(f"the lab in {place} is down ({count} processes had to be ended); {left}", err=True)
+    lifecycle.down(place, purge=purge)
+    left = "removed" if purge else "stays"
+    click.echo(f"the lab is down: none of its processes is left, {place} {left}", err=True)
 
 
 @lab.command()

@@ -33,22 +33,22 @@ _FLAGS = {
 
 _NGINX = """\
 {user}worker_processes 1;
-error_log {nginx}/error.log warn;
-pid {nginx}/nginx.pid;
+error_log "{nginx}/error.log" warn;
+pid "{nginx}/nginx.pid";
 events {{ worker_connections 512; }}
 http {{
   access_log off;
   server_tokens off;
-  client_body_temp_path {nginx}/temp/body;
-  proxy_temp_path {nginx}/temp/proxy;
-  fastcgi_temp_path {nginx}/temp/fastcgi;
-  uwsgi_temp_path {nginx}/temp/uwsgi;
-  scgi_temp_path {nginx}/temp/scgi;
-  include {nginx}/upstream.conf;
+  client_body_temp_path "{nginx}/temp/body";
+  proxy_temp_path "{nginx}/temp/proxy";
+  fastcgi_temp_path "{nginx}/temp/fastcgi";
+  uwsgi_temp_path "{nginx}/temp/uwsgi";
+  scgi_temp_path "{nginx}/temp/scgi";
+  include "{nginx}/upstream.conf";
   server {{
     listen 127.0.0.1:{port};
     # Written by the module sre.rollback.traffic; empty while users are let in.
-    include {nginx}/maintenance.conf;
+    include "{nginx}/maintenance.conf";
     location / {{
       proxy_pass http://shop;
       proxy_http_version 1.1;

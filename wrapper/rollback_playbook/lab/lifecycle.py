@@ -76,18 +76,17 @@ def status(directory: Path) -> LabStatus:
     )
 
 
-def down(directory: Path, *, purge: bool = False) -> int:
-    """End every process of the lab; returns how many there were.
+def down(directory: Path, *, purge: bool = False) -> None:
+    """End every process of the lab; raises RollbackError when one does not end.
 
     With ``purge`` the directory goes too. A directory that is no lab is refused.
     """
     lab = Lab(directory)
     if not lab.exists:
         raise RefusedError(f"there is no lab in {directory}; nothing was ended or removed")
-    count = processes.stop_all(lab, lab.state())
+    processes.stop_all(lab, lab.state())
     if purge:
         shutil.rmtree(directory)
-    return count
 
 
 def break_release(directory: Path, *, migrate: bool = True) -> None:

@@ -22,20 +22,21 @@ _STOP_SECONDS = 15
 def running(lab: Lab, state: LabState) -> list[psutil.Process]:
     """Every process of this lab, also those whose supervisor was killed.
 
-    PostgreSQL overwrites its environment to show its state in ``ps``; it is known by its working
-    directory, which is the data directory.
+    PostgreSQL and nginx write their state for ``ps`` over their environment; they are known by
+    their program and their working directory.
     """
-    data = lab.directory / "postgres"
-    return [process for process in psutil.process_iter() if _is_ours(process, state, data)]
+    folders = {lab.directory, lab.directory / "postgres"}
+    return [process for process in psutil.process_iter() if _is_ours(process, state, folders)]
 
 
-def _is_ours(process: psutil.Process, state: LabState, data: Path) -> bool:
+def _is_ours(process: psutil.Process, state: LabState, folders: set[Path]) -> bool:
     try:
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
         if process.environ().get(IDENTITY) == state.id:
             return True
-        return Path(process.cwd()) == data
+        program = Path(process.exe()).name
+        return program in ("nginx", "postgres") and Path(process.cwd()) in folders
     except (psutil.Error, OSError):
         return False
 
@@ -89,18 +90,16 @@ def _control(lab: Lab, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def stop_all(lab: Lab, state: LabState) -> int:
-    """End every process of the lab, politely first; returns how many there were."""
+def stop_all(lab: Lab, state: LabState) -> None:
+    """End every process of the lab, politely first; raises RollbackError when one does not end."""
     if lab.supervisor_config.exists():
         _control(lab, "shutdown")
     left = running(lab, state)
-    count = len(left)
     for how in (signal.SIGTERM, signal.SIGKILL):
         left = list(_ended(left, how))
     if left:
         pids = ", ".join(str(process.pid) for process in left)
         raise RollbackError(f"these processes of the lab do not end: {pids}")
-    return count
 
 
 def _ended(processes: Iterable[psutil.Process], how: signal.Signals) -> Iterator[psutil.Process]:
