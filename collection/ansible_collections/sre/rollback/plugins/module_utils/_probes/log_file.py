@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 import typing as t
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,20 @@ class Line:
     at: float
 
 
+class _Opened:
+    """An open file that is closed when nobody needs it any more."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._descriptor)
+        found = os.fstat(self._descriptor)
+        self.identity = (found.st_ino, found.st_dev)
+        self.size = found.st_size
+
+    def read_at(self, position: int) -> bytes:
+        return os.pread(self._descriptor, _PIECE, position)
+
+
 class FileLog:
     """New lines of a file. With ``cutoff`` also the old ones that are not older.
 
@@ -45,7 +60,7 @@ class FileLog:
         self._cutoff = cutoff
         self._backlog_due = cutoff is not None
         self._rest = b""
-        self._file: t.BinaryIO | None = None
+        self._file: _Opened | None = None
         self._position = 0
         self._inode: int | None = None
         if cutoff is None:
@@ -78,48 +93,40 @@ class FileLog:
         if self._file is None:
             self._file = self._reopened()
         current = self._path.stat()
-        if (current.st_ino, current.st_dev) != _identity(self._file):
+        if (current.st_ino, current.st_dev) != self._file.identity:
             yield from self._drain(leash)
-            self._file.close()
             self._inode, self._position, self._rest = None, 0, b""
-            self._file = self._path.open("rb")
+            self._file = _Opened(self._path)
         elif current.st_size < self._position:
             self._position, self._rest = 0, b""
         yield from self._drain(leash)
 
-    def _reopened(self) -> t.BinaryIO:
-        opened = self._path.open("rb")
-        if self._inode is not None and os.fstat(opened.fileno()).st_ino != self._inode:
+    def _reopened(self) -> _Opened:
+        opened = _Opened(self._path)
+        if self._inode is not None and opened.identity[0] != self._inode:
             # Replaced between the start of the gate and the first look.
             self._position = 0
         return opened
 
     def _drain(self, leash: Leash) -> t.Iterator[list[Line]]:
-        opened = t.cast(t.BinaryIO, self._file)
+        opened = t.cast(_Opened, self._file)
         while True:
             leash.remaining()
-            opened.seek(self._position)
-            piece = opened.read(_PIECE)
+            piece = opened.read_at(self._position)
             if not piece:
                 return
             *whole, rest = (self._rest + piece).split(b"\n")
             now = time.time()
             yield [Line(_decoded(line), now) for line in whole]
-            self._position = opened.tell()
+            self._position += len(piece)
             self._rest = rest[-_LONGEST_LINE:]
 
     def _read_backlog(self, leash: Leash) -> list[Line]:
-        self._file = self._path.open("rb")
-        size = os.fstat(self._file.fileno()).st_size
-        self._position, self._rest = max(0, size - _LONGEST_BACKLOG), b""
+        self._file = _Opened(self._path)
+        self._position, self._rest = max(0, self._file.size - _LONGEST_BACKLOG), b""
         whole = self._position == 0
         lines = [line for batch in self._drain(leash) for line in batch]
         return dated(lines, cutoff=self._cutoff or 0.0, whole=whole)
-
-
-def _identity(opened: t.BinaryIO) -> tuple[int, int]:
-    found = os.fstat(opened.fileno())
-    return found.st_ino, found.st_dev
 
 
 def _decoded(line: bytes) -> str:

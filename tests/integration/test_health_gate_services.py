@@ -1,0 +1,341 @@
+"""health_gate asks Docker, systemd and journald; each is replaced at the wire, none exists here."""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+import urllib.parse
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gate_servers import Handler, HttpApp, ProbeOnce, http_app, probe_once, reply
+from tests.module_runner import RunModule
+
+__all__ = ["probe_once"]
+
+pytestmark = pytest.mark.integration
+
+
+def container(
+    name: str, health: str | None = "healthy", *, started: str = "2026-11-22T03:00:00Z"
+) -> dict[str, Any]:
+    """What ``GET /containers/{id}/json`` of the Engine API 1.41 says, as far as it matters."""
+    state: dict[str, Any] = {
+        "Status": "running",
+        "Running": True,
+        "Restarting": False,
+        "OOMKilled": False,
+        "ExitCode": 0,
+        "StartedAt": started,
+    }
+    if health is not None:
+        state["Health"] = {"Status": health, "FailingStreak": 4, "Log": []}
+    return {"Id": f"id-of-{name}", "Name": f"/{name}", "State": state, "Config": {"Tty": False}}
+
+
+class Docker:
+    """The Engine's answers, by container."""
+
+    def __init__(self, app: HttpApp, socket: Path) -> None:
+        self.app = app
+        self.docker_host = f"unix://{socket}"
+        self.known: dict[str, dict[str, Any]] = {}
+        self.logs = b""
+        app.answer = self.answer
+
+    def run(self, *containers: dict[str, Any]) -> None:
+        self.known = {each["Name"][1:]: each for each in containers}
+
+    def answer(self, request: Handler) -> None:
+        path, _mark, query = request.path.partition("?")
+        asked = dict(urllib.parse.parse_qsl(query))
+        if path == "/containers/json":
+            assert asked["all"] == "true"
+            self.labels = json.loads(asked["filters"])["label"]
+            reply(request, 200, json.dumps([{"Id": name} for name in self.known]))
+            return
+        _containers, name, action = path.strip("/").split("/")
+        if name not in self.known:
+            reply(request, 404, '{"message": "No such container"}')
+        elif action == "logs":
+            request.send_response(200)
+            request.send_header("Content-Length", str(len(self.logs)))
+            request.end_headers()
+            request.wfile.write(self.logs)
+        else:
+            reply(request, 200, json.dumps(self.known[name]))
+
+
+@pytest.fixture
+def docker(tmp_path: Path) -> Iterator[Docker]:
+    socket = tmp_path / "docker.sock"
+    with http_app(unix_socket=socket) as app:
+        yield Docker(app, socket)
+
+
+@pytest.mark.parametrize(
+    ("known", "options", "state", "error"),
+    [
+        pytest.param([container("web")], {"names": ["web"]}, "passed", None, id="healthy"),
+        pytest.param(
+            [container("web", "unhealthy")],
+            {"names": ["web"]},
+            "failed",
+            "web is unhealthy: its health check failed 4 times in a row",
+            id="unhealthy",
+        ),
+        pytest.param(
+            [container("web", "starting")],
+            {"names": ["web"]},
+            "inconclusive",
+            "web is still in the start period of its health check",
+            id="starting",
+        ),
+        pytest.param(
+            [container("web", None)],
+            {"names": ["web"]},
+            "inconclusive",
+            "web runs, but has no health check that could tell more",
+            id="no health check",
+        ),
+        pytest.param(
+            [container("web", None)],
+            {"names": ["web"], "health_check": "if_defined"},
+            "passed",
+            None,
+            id="no health check needed",
+        ),
+        pytest.param(
+            [container("web")],
+            {"names": ["web", "db"]},
+            "failed",
+            "db: there is no such container",
+            id="missing",
+        ),
+        pytest.param(
+            [container("a"), container("b")],
+            {"labels": {"com.docker.compose.project": "shop"}, "at_least": 2},
+            "passed",
+            None,
+            id="by label",
+        ),
+        pytest.param(
+            [container("a")],
+            {"labels": {"com.docker.compose.project": "shop"}, "at_least": 2},
+            "failed",
+            "1 containers carry the labels, at least 2 must",
+            id="too few",
+        ),
+    ],
+)
+def test_container_is_judged(
+    docker: Docker,
+    probe_once: ProbeOnce,
+    known: list[dict[str, Any]],
+    options: dict[str, Any],
+    state: str,
+    error: str | None,
+) -> None:
+    docker.run(*known)
+    check = probe_once("container", docker_host=docker.docker_host, **options)
+    assert (check["state"], check["last_error"]) == (state, error)
+    if "labels" in options:
+        assert docker.labels == ["com.docker.compose.project=shop"]
+
+
+def test_container_in_a_restart_loop_never_gets_green(
+    docker: Docker, run_module: RunModule
+) -> None:
+    def answer(request: Handler) -> None:
+        docker.run(container("web", started=f"2026-11-22T03:00:{len(docker.app.requests):02}Z"))
+        docker.answer(request)
+
+    docker.app.answer = answer
+    check = {"name": "web", "container": {"names": ["web"], "docker_host": docker.docker_host}}
+    args = {"checks": [check], "period": 0.02, "success_threshold": 2, "failure_threshold": 5}
+    result = run_module("health_gate", args)
+    assert result["outcome"] == "failed"
+    assert result["checks"][0]["last_error"] == "web was restarted since the last look"
+
+
+def test_container_without_docker_is_inconclusive(tmp_path: Path, probe_once: ProbeOnce) -> None:
+    docker_host = f"unix://{tmp_path}/none.sock"
+    check = probe_once("container", names=["web"], docker_host=docker_host)
+    assert check["state"] == "inconclusive"
+    assert check["last_error"].startswith("Docker cannot be asked: ")
+
+
+def _frame(age: float, text: str) -> bytes:
+    moment = datetime.fromtimestamp(time.time() - age, UTC)
+    payload = f"{moment:%Y-%m-%dT%H:%M:%S.%f}000Z {text}\n".encode()
+    return struct.pack("!BxxxI", 2, len(payload)) + payload
+
+
+def test_log_of_a_container_counts_each_line_once(docker: Docker, run_module: RunModule) -> None:
+    docker.run(container("web"))
+    docker.logs = _frame(1, "ERROR one") + _frame(0.5, "ERROR two")
+    log = {
+        "container": "web",
+        "docker_host": docker.docker_host,
+        "pattern": "ERROR",
+        "since": 60,
+        "max_matches": 2,
+    }
+    args = {"checks": [{"name": "l", "log": log}], "period": 0.02, "failure_threshold": 1}
+    assert run_module("health_gate", args)["outcome"] == "passed"
+    log["max_matches"] = 1
+    result = run_module("health_gate", args)
+    assert result["checks"][0]["last_error"] == "2 matching lines, at most 1 are allowed"
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Puts a program of a given name and script first on PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+    def install(name: str, script: str) -> Path:
+        path = folder / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return path
+
+    return install
+
+
+def _unit(active: str, sub: str, *, restarts: str = "0", load: str = "loaded") -> str:
+    return (
+        f"Id=x\\nLoadState={load}\\nActiveState={active}\\nSubState={sub}\\n"
+        f"Result=success\\nNRestarts={restarts}\\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("shown", "options", "state", "error"),
+    [
+        pytest.param(
+            [_unit("active", "running")], {"units": ["shop"]}, "passed", None, id="active"
+        ),
+        pytest.param(
+            [_unit("active", "running"), _unit("activating", "auto-restart")],
+            {"units": ["shop", "worker"]},
+            "failed",
+            "worker is activating (auto-restart), expected active",
+            id="one is restarting",
+        ),
+        pytest.param(
+            [_unit("inactive", "dead", load="not-found")],
+            {"units": ["shop"]},
+            "failed",
+            "shop is not-found",
+            id="not there",
+        ),
+        pytest.param(
+            [_unit("inactive", "dead")],
+            {"units": ["old"], "state": "inactive"},
+            "passed",
+            None,
+            id="stopped as wanted",
+        ),
+        pytest.param(
+            [_unit("active", "running")],
+            {"units": ["a", "b"]},
+            "inconclusive",
+            "systemctl did not describe every unit",
+            id="no answer about one",
+        ),
+    ],
+)
+def test_systemd_units_are_judged(
+    program: Any,
+    probe_once: ProbeOnce,
+    shown: list[str],
+    options: dict[str, Any],
+    state: str,
+    error: str | None,
+) -> None:
+    program("systemctl", "printf '" + "\\n".join(shown) + "'")
+    check = probe_once("systemd", **options)
+    assert (check["state"], check["last_error"]) == (state, error)
+
+
+def test_systemd_is_asked_for_the_units_and_nothing_else(
+    program: Any, probe_once: ProbeOnce, tmp_path: Path
+) -> None:
+    program("systemctl", f'echo "$@" > {tmp_path}/asked; printf "{_unit("active", "running")}"')
+    probe_once("systemd", units=["shop@1.service"], scope="user")
+    assert (tmp_path / "asked").read_text().split() == [
+        "--user",
+        "show",
+        "--property=Id,LoadState,ActiveState,SubState,Result,NRestarts",
+        "--",
+        "shop@1.service",
+    ]
+
+
+def test_systemd_that_does_not_run_here_is_inconclusive(probe_once: ProbeOnce) -> None:
+    # The real systemctl, in a container without systemd as its first process.
+    if Path("/run/systemd/system").exists():
+        pytest.skip("systemd runs here")
+    check = probe_once("systemd", units=["shop"])
+    assert check["state"] == "inconclusive"
+    assert check["last_error"].startswith("systemd cannot be asked: ")
+
+
+def test_systemd_unit_that_is_restarted_between_two_looks_is_not_green(
+    program: Any, run_module: RunModule, tmp_path: Path
+) -> None:
+    shown = _unit("active", "running", restarts="$(wc -l < count)")
+    program("systemctl", f'cd {tmp_path}; echo >> count; printf "{shown}"')
+    check = {"name": "shop", "systemd": {"units": ["shop"]}}
+    args = {"checks": [check], "period": 0.02, "success_threshold": 2, "failure_threshold": 4}
+    result = run_module("health_gate", args)
+    assert result["outcome"] == "failed"
+    assert result["checks"][0]["last_error"] == "shop was restarted by systemd since the last look"
+
+
+JOURNALCTL = """
+case "$*" in
+  *--lines=1*) test ! -e known || echo "an entry";;
+  *--after-cursor=c1*) echo "1700000001.5 host app[1]: ERROR two"; echo "-- cursor: c2";;
+  *--after-cursor=c2*) ;;
+  *--since=@*) echo "1700000000.5 host app[1]: ERROR one"; echo "-- cursor: c1";;
+esac
+"""
+
+
+def test_log_in_the_journal_is_read_from_where_it_was_left(
+    program: Any, run_module: RunModule, tmp_path: Path
+) -> None:
+    program("journalctl", f"cd {tmp_path}\n{JOURNALCTL}")
+    (tmp_path / "known").touch()
+    log = {"unit": "shop.service", "pattern": r"app\[1\]: ERROR", "max_matches": 2}
+    args = {"checks": [{"name": "l", "log": log}], "period": 0.02, "failure_threshold": 1}
+    assert run_module("health_gate", args)["outcome"] == "passed"
+    log["max_matches"] = 1
+    result = run_module("health_gate", args)
+    assert result["checks"][0]["last_error"] == "2 matching lines, at most 1 are allowed"
+
+
+def test_log_in_the_journal_of_an_unknown_unit_is_inconclusive(
+    program: Any, probe_once: ProbeOnce, tmp_path: Path
+) -> None:
+    program("journalctl", f"cd {tmp_path}\n{JOURNALCTL}")
+    check = probe_once("log", unit="shop.service", pattern="ERROR")
+    assert check["state"] == "inconclusive"
+    assert check["last_error"] == "the journal has no entry of shop.service"
+
+
+def test_log_in_a_journal_that_must_not_be_read_is_inconclusive(
+    program: Any, probe_once: ProbeOnce
+) -> None:
+    program("journalctl", "echo 'No journal files were opened: permission denied' >&2")
+    check = probe_once("log", unit="shop.service", pattern="ERROR")
+    assert check["state"] == "inconclusive"
+    assert "permission denied" in check["last_error"]
