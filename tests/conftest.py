@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
-# Nothing of the person's own Ansible configuration may reach a test.
-os.environ["ANSIBLE_CONFIG"] = os.devnull
+os.environ["ANSIBLE_CONFIG"] = str(Path(__file__).with_name("ansible.cfg"))
 
 pytest_plugins = [
     "tests.real_servers",

@@ -1,0 +1,234 @@
+"""Driving a real ansible-playbook: nothing lost, nothing leaked, stopped at a safe point."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from rollback_playbook.catalogue.collection import collections_root
+from rollback_playbook.errors import RefusedError, UsageError
+from rollback_playbook.execution.ansible_environment import ansible_environment
+from rollback_playbook.execution.runner import Interrupt, JobEvent, PlaybookRun, RunResult, run
+from rollback_playbook.plan.hosts import resolve_hosts
+
+pytestmark = pytest.mark.integration
+
+_SECRET = "c4nary-s3cret"
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    base = {**os.environ, "SHOP_TOKEN": _SECRET, "LC_ALL": "C.UTF-8"}
+    return ansible_environment(base, collections_root())
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Path:
+    path = tmp_path / "hosts.ini"
+    path.write_text(
+        "[app]\nweb1\nweb2\n[database]\ndb1\n[all:vars]\nansible_connection=local\n"
+        "ansible_python_interpreter={{ ansible_playbook_python }}\n",
+        encoding="ascii",
+    )
+    return path
+
+
+@pytest.fixture
+def play(tmp_path: Path, inventory: Path, environment: dict[str, str]) -> Callable[..., RunResult]:
+    """Run these tasks on the inventory's application hosts."""
+
+    def start(
+        tasks: str,
+        on_event: Callable[[JobEvent], None] = lambda _: None,
+        *,
+        interrupt: Interrupt | None = None,
+        **request: Any,
+    ) -> RunResult:
+        playbook = tmp_path / "play.yml"
+        playbook.write_text(
+            f"- name: Verify\n  hosts: app\n  gather_facts: false\n  tasks:\n{tasks}",
+            encoding="ascii",
+        )
+        asked = PlaybookRun(playbook, str(inventory), environment, **request)
+        return run(asked, on_event, interrupt or Interrupt())
+
+    return start
+
+
+_PING = "    - {name: It answers, ansible.builtin.ping: {}}\n"
+_SLEEP = "    - {name: It sleeps, ansible.builtin.command: sleep 2}\n"
+
+
+def test_run_hands_over_every_event_in_order(play: Callable[..., RunResult]) -> None:
+    events: list[JobEvent] = []
+
+    result = play(_PING, events.append)
+
+    assert (result.rc, result.status) == (0, "successful")
+    assert [event["counter"] for event in events] == list(range(1, len(events) + 1))
+    assert result.events_received == result.events_expected == len(events)
+    assert {event["event_data"].get("host") for event in events} >= {"web1", "web2"}
+
+
+def test_run_with_a_slow_handler_loses_nothing_and_ends_well(
+    play: Callable[..., RunResult],
+) -> None:
+    result = play(_PING, lambda _: time.sleep(0.1))
+
+    assert result.rc == 0
+    assert result.events_received == result.events_expected
+
+
+def test_run_whose_handler_cannot_write_says_so_instead_of_swallowing_it(
+    play: Callable[..., RunResult],
+) -> None:
+    def full_disk(_: JobEvent) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        play(_PING, full_disk)
+
+
+def test_run_reports_a_failed_task(play: Callable[..., RunResult]) -> None:
+    result = play("    - {name: It fails, ansible.builtin.fail: {msg: no}}\n")
+
+    assert (result.rc, result.status) == (2, "failed")
+
+
+def test_run_of_a_playbook_that_cannot_be_parsed_keeps_ansibles_words(
+    play: Callable[..., RunResult],
+) -> None:
+    result = play("    - {name: It is wrong, no.such.module: {}}\n")
+
+    assert result.rc not in (0, None)
+    assert any("no.such.module" in line for line in result.output_tail)
+
+
+def test_run_keeps_variables_out_of_argv_and_other_variables_out_of_the_environment(
+    play: Callable[..., RunResult],
+) -> None:
+    seen: list[str] = []
+
+    def look(_: JobEvent) -> None:
+        for process in psutil.Process().children(recursive=True):
+            try:
+                seen.extend([" ".join(process.cmdline()), str(process.environ())])
+            except psutil.Error:
+                continue
+
+    result = play(_PING, look, variables={"token": _SECRET})
+
+    assert result.rc == 0
+    assert seen
+    assert not any(_SECRET in text for text in seen)
+
+
+def test_run_leaves_no_file_behind(play: Callable[..., RunResult]) -> None:
+    play(_PING, variables={"token": _SECRET})
+
+    left = [
+        path for folder in ("/dev/shm", "/tmp") for path in Path(folder).glob("rollback-playbook-*")
+    ]
+    assert left == []
+
+
+def test_run_passes_limit_tags_and_check_mode_on(play: Callable[..., RunResult]) -> None:
+    tasks = (
+        "    - {name: Wanted, ansible.builtin.command: 'true', tags: [wanted]}\n"
+        "    - {name: Unwanted, ansible.builtin.command: 'false'}\n"
+    )
+    events: list[JobEvent] = []
+
+    result = play(tasks, events.append, limit="web2", tags=("wanted",), check=True)
+
+    hosts = {event["event_data"].get("host") for event in events} - {None}
+    skipped = [event for event in events if event["event"] == "runner_on_skipped"]
+    assert result.rc == 0
+    assert hosts == {"web2"}
+    assert len(skipped) == 1
+
+
+def test_interrupt_stops_before_the_next_task_and_leaves_no_process(
+    play: Callable[..., RunResult],
+) -> None:
+    interrupt = Interrupt()
+    tasks: list[str] = []
+
+    def on_event(event: JobEvent) -> None:
+        if event["event"] == "playbook_on_task_start":
+            tasks.append(event["event_data"]["task"])
+            if len(tasks) == 1:
+                interrupt.ask()
+
+    result = play(_PING + _SLEEP + _SLEEP, on_event, interrupt=interrupt)
+
+    assert result.interrupted
+    assert result.rc != 0
+    assert "It sleeps" not in tasks[2:]
+    assert psutil.Process().children(recursive=True) == []
+
+
+def test_second_interrupt_stops_at_once(play: Callable[..., RunResult]) -> None:
+    interrupt = Interrupt()
+    for after in (1.5, 1.7):
+        threading.Timer(after, interrupt.ask).start()
+    started = time.monotonic()
+
+    result = play(
+        "    - {name: It hangs, ansible.builtin.command: sleep 25}\n", interrupt=interrupt
+    )
+
+    assert result.interrupted
+    assert time.monotonic() - started < 20
+
+
+def test_hosts_are_resolved_as_ansible_resolves_them(
+    inventory: Path, environment: dict[str, str]
+) -> None:
+    hosts = resolve_hosts(
+        str(inventory), ["all", "app:!web1", "database"], "", environment=environment
+    )
+
+    assert hosts.names == ("db1", "web1", "web2")
+    assert hosts.by_pattern["app:!web1"] == ("web2",)
+    assert len(hosts.fingerprint) == 8
+
+
+@pytest.mark.parametrize(
+    ("patterns", "limit", "error", "words"),
+    [
+        pytest.param(["cache"], "", RefusedError, "'cache' matches none", id="unknown group"),
+        pytest.param(["app:cache"], "", RefusedError, "'cache' matches none", id="half a pattern"),
+        pytest.param(["app"], "wbe1", UsageError, "'wbe1' matches no host", id="misspelt limit"),
+        pytest.param(["app"], "web1,wbe2", UsageError, "'wbe2'", id="half of a limit"),
+        pytest.param(["app", "database"], "app", RefusedError, "no host is left for 'database'",
+                     id="a phase without hosts"),
+    ],
+)  # fmt: skip
+def test_hosts_that_match_nothing_are_refused(
+    inventory: Path,
+    environment: dict[str, str],
+    patterns: list[str],
+    limit: str,
+    error: type[Exception],
+    words: str,
+) -> None:
+    with pytest.raises(error, match=words):
+        resolve_hosts(str(inventory), patterns, limit, environment=environment)
+
+
+def test_inventory_that_is_broken_is_refused_with_its_name(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    broken = tmp_path / "broken.yml"
+    broken.write_text("all: [", encoding="ascii")
+
+    with pytest.raises(UsageError, match=r"broken\.yml"):
+        resolve_hosts(str(broken), ["all"], "", environment=environment)
