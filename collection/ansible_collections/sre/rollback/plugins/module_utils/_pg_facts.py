@@ -25,7 +25,7 @@ SELECT pg_encoding_to_char(d.encoding) AS encoding, d.datcollate AS collate, d.d
   to_jsonb(d) ->> 'daticurules' AS icu_rules,
   pg_get_userbyid(d.datdba) AS owner, s.spcname AS tablespace,
   d.datconnlimit AS connection_limit, d.datistemplate AS template,
-  shobj_description(d.oid, 'pg_database') AS comment, d.datacl::text[] AS acl
+  shobj_description(d.oid, 'pg_database') AS comment
 FROM pg_database d JOIN pg_tablespace s ON s.oid = d.dattablespace
 WHERE d.datname = coalesce(%s, current_database())
 """
@@ -37,12 +37,20 @@ WHERE s.setdatabase = (SELECT oid FROM pg_database WHERE datname = coalesce(%s, 
 ORDER BY 1
 """
 
+_GRANTS = """
+SELECT coalesce(r.rolname, ''), x.privilege_type, x.is_grantable
+FROM pg_database d CROSS JOIN LATERAL aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) x
+LEFT JOIN pg_roles r ON r.oid = x.grantee
+WHERE d.datname = coalesce(%s, current_database()) ORDER BY 1, 2
+"""
+
 # Everyone who owns something here, is granted something, or is named in a policy.
 _ROLES = """
 -- What the bootstrap superuser owns is not in pg_shdepend.
 SELECT DISTINCT r.rolname FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid
 WHERE d.refclassid = 'pg_authid'::regclass AND r.rolname NOT LIKE 'pg\\_%'
-  AND (d.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()))
+  AND (SELECT oid FROM pg_database WHERE datname = current_database())
+    IN (d.dbid, CASE d.classid WHEN 'pg_database'::regclass THEN d.objid END)
 UNION
 SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()
 UNION
@@ -82,6 +90,8 @@ def read_properties(
     return {
         **dict(zip(names, t.cast("tuple[t.Any, ...]", row))),
         "settings": {role: list(values) for role, values in settings},
+        # The role '' is everybody.
+        "grants": [list(grant) for grant in connection.execute(_GRANTS, [database])],
     }
 
 

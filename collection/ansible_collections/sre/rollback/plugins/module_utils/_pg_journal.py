@@ -119,7 +119,7 @@ def free_name(
     # Half of the room for either, unless one of them needs less.
     tail = f"__{what}_{restore_id}"
     while len(tail.encode()) > max(40, 63 - len(database.encode())):
-        tail = tail[:-1]
+        tail = f"__{what}_{tail[len(what) + 4 :]}"
     number = 1
     while True:
         name = fit_name(database, tail if number == 1 else f"{tail}_{number}")

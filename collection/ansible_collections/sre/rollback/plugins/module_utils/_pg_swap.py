@@ -39,7 +39,9 @@ _POLL = 0.01
 
 _TERMINATE = """
 SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a
-WHERE a.datid = %(oid)s AND a.pid <> pg_backend_pid() AND EXISTS (
+WHERE a.datid = %(oid)s AND a.pid <> pg_backend_pid()
+  AND a.backend_type <> 'autovacuum worker'  -- those RENAME ends itself
+  AND EXISTS (
   SELECT FROM pg_locks l WHERE l.pid = %(swapper)s AND l.locktype = 'object' AND l.granted
     AND l.classid = 'pg_database'::regclass AND l.objid = %(oid)s
     AND l.mode = 'AccessExclusiveLock')
@@ -71,22 +73,27 @@ def swap(
     login: t.Mapping[str, t.Any],
     maintenance: str,
     renames: t.Sequence[Rename],
-    statements: t.Sequence[str],
     *,
+    before: t.Sequence[str],
+    after: t.Sequence[str],
     timeout: float,
 ) -> Swapped:
-    """Do all ``renames`` in this order, and ``statements``, in one transaction.
+    """Do the statements ``before``, all ``renames`` in this order, then those ``after`` at once.
+
+    At once: in one transaction.
 
     Sessions of the databases are ended. Raises SwapError when that cannot be had within
     ``timeout`` seconds, and then nothing has changed.
     """
     deadline = time.monotonic() + timeout
     attempts = 0
+    batch = _batch(renames, before, after)
     with connect(login, maintenance) as swapper, connect(login, maintenance) as terminator:
+        _vacate(terminator, renames[1:], deadline)
         while True:
             attempts += 1
             try:
-                gap = _attempt(swapper, terminator, renames, statements)
+                gap = _attempt(swapper, terminator, renames, batch)
             except (psycopg.errors.ObjectInUse, psycopg.errors.LockNotAvailable) as exc:
                 problem = one_line(exc)
             except psycopg.errors.QueryCanceled as exc:
@@ -118,10 +125,9 @@ def _attempt(
     swapper: psycopg.Connection,
     terminator: psycopg.Connection,
     renames: t.Sequence[Rename],
-    statements: t.Sequence[str],
+    batch: str,
 ) -> float:
     """Seconds for which new sessions waited."""
-    batch = _batch(renames, statements)
     started: float | None = None
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         done = pool.submit(swapper.execute, batch)
@@ -138,7 +144,24 @@ def _attempt(
     return time.monotonic() - (started or sent)
 
 
-def _batch(renames: t.Sequence[Rename], statements: t.Sequence[str]) -> str:
+def _vacate(
+    terminator: psycopg.Connection, renames: t.Sequence[Rename], deadline: float
+) -> None:
+    """End the sessions of databases that no client uses, before those of clients have to wait."""
+    while time.monotonic() < deadline:
+        row = terminator.execute(
+            "SELECT count(*), count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datid = ANY(%s) AND usesysid IS NOT NULL",
+            [[rename.oid for rename in renames]],
+        ).fetchone()
+        if row is None or not row[0]:
+            return
+        time.sleep(_POLL)
+
+
+def _batch(
+    renames: t.Sequence[Rename], before: t.Sequence[str], after: t.Sequence[str]
+) -> str:
     lines = [
         "BEGIN",
         "SET LOCAL synchronous_commit = on",
@@ -147,11 +170,12 @@ def _batch(renames: t.Sequence[Rename], statements: t.Sequence[str]) -> str:
         # Should this host vanish without a word, nobody shall wait for its transaction.
         "SET LOCAL idle_in_transaction_session_timeout = '2s'",
         *(_guard(rename) for rename in renames),
+        *before,
         *(
             f"ALTER DATABASE {quoted(rename.old)} RENAME TO {quoted(rename.new)}"
             for rename in renames
         ),
-        *statements,
+        *after,
         "COMMIT",
     ]
     return ";\n".join(lines)

@@ -1,0 +1,324 @@
+# Copyright (c) 2026, the rollback-playbook authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Restore a backup beside the live database and prove it; the live one is not touched.
+
+PRIVATE: for this collection only; can have breaking changes without notice.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import hashlib
+import json
+import time
+import typing as t
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
+from ansible_collections.sre.rollback.plugins.module_utils._pg_content import read_tables
+from ansible_collections.sre.rollback.plugins.module_utils._pg_dump import now, utc
+from ansible_collections.sre.rollback.plugins.module_utils._pg_integrity import Check
+from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
+    STAGED,
+    STAGING,
+    Database,
+    Entry,
+    comment_statement,
+    read_databases,
+    staged_name,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
+    DUMP,
+    Manifest,
+    write_proof,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_programs import (
+    Program,
+    Running,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_properties import create_statement
+from ansible_collections.sre.rollback.plugins.module_utils._pg_prove import (
+    Proof,
+    prove,
+    run_own_checks,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._postgres import (
+    client_conninfo,
+    client_environment,
+    connect,
+    one_line,
+    quoted,
+)
+
+with contextlib.suppress(ImportError):  # require_psycopg() in the module says so
+    import psycopg
+
+if t.TYPE_CHECKING:
+    from ansible_collections.sre.rollback.plugins.module_utils._pg_progress import Progress
+
+_UNTOUCHED = "The live database was not touched."
+
+# What happened to the rows of the user's tables since statistics began, and which files and
+# definitions they have: none of it changes by reading, VACUUM or ANALYZE.
+_MARKER = """
+SELECT concat_ws(' ',
+  (SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables),
+  (SELECT coalesce(sum(hashtextextended(concat_ws(' ', oid, relfilenode, xmin), 0)), 0)
+   FROM pg_class WHERE oid >= 16384))
+"""
+
+
+class StageError(RollbackError):
+    """Nothing was staged; the live database was not touched."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to restore, how, and which checks it has to pass."""
+
+    login: t.Mapping[str, t.Any]
+    maintenance: str
+    database: str
+    backup: Path
+    manifest: Manifest
+    program: Program
+    jobs: int
+    amcheck: str
+    checks: t.Sequence[Check]
+    check_timeout: float
+    memory: str
+    properties: t.Mapping[str, t.Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the database to restore into."""
+        return staged_name(self.database, self.manifest.id)
+
+    @property
+    def checks_digest(self) -> str:
+        """Names what was checked: the same checks need not be asked again."""
+        asked = [self.amcheck, [asdict(check) for check in self.checks]]
+        text = json.dumps(asked, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def find_staged(plan: Plan, databases: t.Mapping[str, Database]) -> Database | None:
+    """The database of this very backup that was proved already."""
+    one = databases.get(plan.name)
+    if one is None or one.entry is None or one.entry.role != STAGED:
+        return None
+    same = one.entry.digest == plan.manifest.digest and one.entry.of == plan.database
+    return one if same else None
+
+
+def is_untouched(plan: Plan, staged: Database) -> bool:
+    """Whether nobody wrote to a staged database since it was proved."""
+    wanted = staged.entry.facts.get("marker") if staged.entry else None
+    with connect(plan.login, staged.name) as connection:
+        return bool(wanted) and read_marker(connection) == wanted
+
+
+def read_marker(connection: psycopg.Connection) -> str:
+    row = connection.execute(_MARKER).fetchone()
+    return str(t.cast("tuple[t.Any, ...]", row)[0])
+
+
+def stage(
+    plan: Plan, maintenance: psycopg.Connection, progress: Progress
+) -> tuple[Database, Proof]:
+    """Restore and prove; the staged database. Raises RollbackError, and then there is none."""
+    try:
+        remove_unfinished(plan, maintenance)
+        _create(plan, maintenance)
+    except psycopg.Error as exc:
+        raise StageError(
+            f"the database {plan.name!r} to restore into could not be made: {one_line(exc)}. "
+            f"{_UNTOUCHED}"
+        ) from exc
+    try:
+        with progress.phase("restore", plan.manifest.database_bytes):
+            _restore(plan, maintenance, progress)
+        with progress.phase("analyze"):
+            _analyze(plan)
+        proof = _proved(plan, progress)
+        _mark(plan, maintenance, _entry(plan, progress, proof))
+    except (RollbackError, psycopg.Error) as exc:
+        _drop(maintenance, plan.name)
+        if isinstance(exc, RollbackError):
+            raise
+        raise StageError(f"the restore aside failed: {one_line(exc)}. {_UNTOUCHED}") from exc
+    _note_proof(plan, progress)
+    return read_databases(maintenance)[plan.name], proof
+
+
+def prove_again(plan: Plan, maintenance: psycopg.Connection, progress: Progress) -> Proof:
+    """Prove a staged database that somebody may have written to, or with other checks."""
+    proof = _proved(plan, progress)
+    _mark(plan, maintenance, _entry(plan, progress, proof))
+    return proof
+
+
+def check_again(plan: Plan, staged: Database, maintenance: psycopg.Connection) -> Proof:
+    """Ask the checks of an untouched staged database, unless it passed the very same before."""
+    tables = {
+        label: {"rows": one["rows"], "digest": one["digest"], "outcome": "passed"}
+        for label, one in plan.manifest.tables.items()
+    }
+    facts = staged.entry.facts if staged.entry else {}
+    indexes = int(facts.get("indexes", 0))
+    if facts.get("checks") == plan.checks_digest:
+        answers = [
+            {"name": check.name, "outcome": "passed", "expected": check.expected}
+            for check in plan.checks
+        ]
+        return Proof(tables, indexes, answers)
+    answers = run_own_checks(plan.login, plan.name, plan.checks, timeout=plan.check_timeout)
+    entry = t.cast(Entry, staged.entry)
+    entry = replace(entry, facts={**facts, "checks": plan.checks_digest})
+    maintenance.execute(comment_statement(plan.name, "", entry))
+    return Proof(tables, indexes, answers)
+
+
+def remove_unfinished(plan: Plan, maintenance: psycopg.Connection) -> None:
+    """Drop what a killed run, or an older backup of this name, left in the place."""
+    there = read_databases(maintenance).get(plan.name)
+    if there is None:
+        return
+    ours = there.entry is not None and there.entry.role in (STAGING, STAGED)
+    if not ours and not _is_empty(plan, there):
+        raise StageError(
+            f"a database {plan.name!r} is in the way and is not one that this module staged. "
+            f"{_UNTOUCHED} Rename it or drop it."
+        )
+    _drop(maintenance, plan.name)
+
+
+def _is_empty(plan: Plan, there: Database) -> bool:
+    """Whether it was made and nothing more, as by a run that was killed in that moment."""
+    if there.entry is not None or there.comment:
+        return False
+    with connect(plan.login, there.name) as connection:
+        return not read_tables(connection)
+
+
+def _create(plan: Plan, maintenance: psycopg.Connection) -> None:
+    version = maintenance.info.server_version
+    maintenance.execute(create_statement(plan.name, plan.properties, version))
+    entry = Entry(
+        STAGING,
+        plan.database,
+        backup=plan.manifest.id,
+        digest=plan.manifest.digest,
+        at=utc(now()),
+    )
+    maintenance.execute(comment_statement(plan.name, "", entry))
+    maintenance.execute(f"REVOKE ALL ON DATABASE {quoted(plan.name)} FROM PUBLIC")
+
+
+def _drop(maintenance: psycopg.Connection, name: str) -> None:
+    """Drop a database of ours; what cannot be dropped now, the next run drops."""
+    with contextlib.suppress(psycopg.Error):
+        maintenance.execute(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
+
+
+def _restore(plan: Plan, maintenance: psycopg.Connection, progress: Progress) -> None:
+    settings = {
+        "synchronous_commit": "off",
+        "maintenance_work_mem": plan.memory,
+        "statement_timeout": "0",
+        "lock_timeout": "0",
+        "idle_in_transaction_session_timeout": "0",
+        "default_transaction_read_only": "off",
+    }
+    argv = [
+        plan.program.path,
+        "--exit-on-error",
+        "--no-password",
+        "--no-subscriptions",
+        f"--jobs={plan.jobs}",
+        f"--dbname={client_conninfo(plan.login, plan.name)}",
+        str(plan.backup / DUMP),
+    ]
+    with Running(argv, client_environment(plan.login, settings)) as running:
+        while not running.is_done(0.25):
+            row = maintenance.execute("SELECT pg_database_size(%s)", [plan.name]).fetchone()
+            progress.reached(row[0] if row else 0)
+        running.check(_UNTOUCHED)
+
+
+def _analyze(plan: Plan) -> None:
+    """ANALYZE every table, several at a time."""
+    with contextlib.ExitStack() as stack:
+        connections = [
+            stack.enter_context(connect(plan.login, plan.name)) for _job in range(plan.jobs)
+        ]
+        tables = read_tables(connections[0])
+        with concurrent.futures.ThreadPoolExecutor(plan.jobs) as pool:
+            shares = [tables[number :: plan.jobs] for number in range(plan.jobs)]
+            list(pool.map(_analyze_all, connections, shares))
+
+
+def _analyze_all(connection: psycopg.Connection, tables: t.Sequence[t.Any]) -> None:
+    for table in tables:
+        connection.execute(f"ANALYZE {table.relation}")
+
+
+def _proved(plan: Plan, progress: Progress) -> Proof:
+    proof = prove(
+        plan.login,
+        plan.name,
+        plan.manifest,
+        jobs=plan.jobs,
+        amcheck=plan.amcheck,
+        progress=progress,
+    )
+    with progress.phase("check"):
+        answers = run_own_checks(plan.login, plan.name, plan.checks, timeout=plan.check_timeout)
+    return replace(proof, checks=answers)
+
+
+def _entry(plan: Plan, progress: Progress, proof: Proof) -> Entry:
+    with connect(plan.login, plan.name) as connection:
+        marker = read_marker(connection)
+        # Before 15 statistics arrive later than what they count.
+        while connection.info.server_version < 150000:
+            time.sleep(0.6)
+            again = read_marker(connection)
+            if again == marker:
+                break
+            marker = again
+    return Entry(
+        STAGED,
+        plan.database,
+        backup=plan.manifest.id,
+        digest=plan.manifest.digest,
+        at=utc(now()),
+        facts={
+            "marker": marker,
+            "checks": plan.checks_digest,
+            "indexes": proof.indexes,
+            "times": dict(progress.times),
+        },
+    )
+
+
+def _mark(plan: Plan, maintenance: psycopg.Connection, entry: Entry) -> None:
+    """From here on it is staged; nobody writes to it by mistake."""
+    name = quoted(plan.name)
+    with maintenance.transaction():
+        maintenance.execute(comment_statement(plan.name, "", entry))
+        maintenance.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+
+
+def _note_proof(plan: Plan, progress: Progress) -> None:
+    """Let a list of backups show it; a folder that cannot be written to does no harm."""
+    with contextlib.suppress(OSError):
+        write_proof(
+            plan.backup,
+            plan.manifest,
+            {"at": utc(now()), "times": progress.times, "jobs": plan.jobs},
+        )
