@@ -1,0 +1,328 @@
+"""The main job, as the on-call engineer does it: a broken system, one command, a healthy system."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollback_playbook.lab import lifecycle, processes
+from rollback_playbook.lab.orders import place_orders
+from rollback_playbook.lab.places import Lab
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+_SCALE = "0.02"
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A person with the command line and a lab of their own."""
+
+    lab: Lab
+    state_dir: Path
+
+    def types(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        """``rollback-playbook ARGV``, without a terminal."""
+        return subprocess.run(
+            [sys.executable, "-m", "rollback_playbook", *argv],
+            env={
+                **os.environ,
+                "ROLLBACK_LAB_DIR": str(self.lab.directory),
+                "ROLLBACK_PLAYBOOK_STATE_DIR": str(self.state_dir),
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def last(self) -> dict[str, Any]:
+        """The summary of the newest incident."""
+        shown: dict[str, Any] = json.loads(self.types("incidents", "show", "last", "--json").stdout)
+        return shown
+
+    def health(self) -> dict[str, Any]:
+        return lifecycle.status(self.lab.directory).health
+
+    def users_get(self) -> str:
+        """What comes through the proxy."""
+        port = self.lab.state().ports["nginx"]
+        return str(lifecycle.ask(port, "/health").get("status", "maintenance"))
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """Everything that a refused command must leave as it was."""
+        return (
+            self.lab.current.readlink(),
+            self.lab.flags.read_bytes(),
+            (self.lab.nginx / "maintenance.conf").read_bytes(),
+            sorted(path.name for path in self.lab.backups.iterdir()),
+            self.health(),
+        )
+
+
+@pytest.fixture(scope="module")
+def operator() -> Iterator[Operator]:
+    directory = Path(tempfile.mkdtemp(prefix="rollback-e2e-"))
+    directory.chmod(0o755)
+    person = Operator(Lab(directory / "lab"), directory / "state")
+    started = person.types("lab", "up", "--scale", _SCALE)
+    assert started.returncode == 0, started.stderr
+    yield person
+    person.types("lab", "down", "--purge")
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def broken(operator: Operator) -> Operator:
+    """The lab after the bad release; brought back from whatever the test before left."""
+    _mend(operator)
+    lifecycle.break_release(operator.lab.directory)
+    return operator
+
+
+@pytest.fixture
+def working(operator: Operator) -> Operator:
+    _mend(operator)
+    return operator
+
+
+def _mend(operator: Operator) -> None:
+    if operator.health().get("schema") == 1 and operator.users_get() == "ok":
+        return
+    done = operator.types("full", "-i", "lab", "--take-over", "--reason", "between two tests")
+    assert done.returncode == 0, done.stderr
+
+
+def test_drill_full_three_times_in_a_row_ends_healthy_each_time(working: Operator) -> None:
+    for _ in range(3):
+        done = working.types("drill", "full")
+        tail = done.stderr[-2500:]
+
+        assert done.returncode in (0, 5), tail
+        assert "healthy" in tail
+        assert "outage seen by users:" in tail
+        assert "data whole again: 5 tables" in tail
+        assert "target met" in tail
+        assert "record verified" in tail
+        assert Path(tail.rsplit("report: ", 1)[1].strip()).is_file()
+        assert working.health() == {"status": "ok", "release": "1.0.0", "schema": 1}
+        assert working.users_get() == "ok"
+
+
+def test_full_brings_back_release_data_cache_breakers_and_flags(broken: Operator) -> None:
+    flags = broken.lab.flags.read_bytes()
+
+    done = broken.types("full", "-i", "lab", "--reason", "orders are wrong")
+
+    assert done.returncode == 0, done.stderr
+    assert broken.health() == {"status": "ok", "release": "1.0.0", "schema": 1}
+    assert broken.lab.flags.read_bytes() == flags
+    assert place_orders(broken.lab.state().url, 2) == 2
+    summary = broken.last()
+    assert [phase["name"] for phase in summary["phases"]][-11:] == [
+        "Declare", "Protect", "Assess", "Preserve", "Prepare", "Pause", "Switch", "Verify",
+        "Resume", "Confirm", "Close",
+    ]  # fmt: skip
+    assert summary["reason"] == "orders are wrong"
+    assert broken.types("incidents", "verify", "last").returncode == 0
+
+
+def test_full_again_after_success_is_refused_and_changes_nothing(working: Operator) -> None:
+    before = working.fingerprint()
+
+    done = working.types("full", "-i", "lab")
+
+    assert done.returncode == 3, done.stderr
+    assert "Nothing to roll back" in done.stderr
+    assert working.fingerprint() == before
+
+
+def test_emergency_with_damaged_data_goes_all_the_way(broken: Operator) -> None:
+    done = broken.types("emergency", "-i", "lab")
+
+    assert done.returncode == 0, done.stderr
+    assert broken.last()["decision"]["level"] == "full"
+    assert broken.health() == {"status": "ok", "release": "1.0.0", "schema": 1}
+
+
+def test_emergency_with_bad_code_alone_leaves_the_database_alone(working: Operator) -> None:
+    lifecycle.break_release(working.lab.directory, migrate=False)
+    bought = place_orders(working.lab.state().url, 5)
+
+    done = working.types("emergency", "-i", "lab")
+
+    assert done.returncode == 0, done.stderr
+    assert working.last()["decision"]["level"] == "application"
+    assert working.health()["release"] == "1.0.0"
+    assert bought == 5
+    assert _orders(working) >= bought
+
+
+def test_emergency_on_a_working_system_ends_as_it_was_found(working: Operator) -> None:
+    before = working.fingerprint()
+
+    done = working.types("emergency", "-i", "lab")
+
+    assert done.returncode == 0, done.stderr
+    assert "nothing to roll back" in done.stderr
+    assert working.fingerprint() == before
+    assert place_orders(working.lab.state().url, 1) == 1
+
+
+def test_application_with_damaged_data_is_not_called_healthy_and_keeps_users_out(
+    broken: Operator,
+) -> None:
+    done = broken.types("application", "-i", "lab", "-e", '{"verify_deadline": 3}')
+
+    assert done.returncode == 5, done.stderr
+    assert "not proved healthy" in done.stderr
+    assert broken.users_get() == "maintenance"
+
+
+def test_second_operator_is_refused_while_the_environment_is_locked(broken: Operator) -> None:
+    broken.types("application", "-i", "lab", "-e", '{"verify_deadline": 3}')
+
+    refused = broken.types("full", "-i", "lab")
+    taken = broken.types("full", "-i", "lab", "--take-over", "--reason", "the first one stopped")
+
+    assert refused.returncode == 3, refused.stderr
+    assert "lab is locked: held by" in refused.stderr
+    assert taken.returncode == 0, taken.stderr
+
+
+def _stop_database(operator: Operator) -> Callable[[], None]:
+    processes.control(operator.lab, "stop", "postgres")
+
+    def start() -> None:
+        processes.control(operator.lab, "start", "postgres")
+        processes.wait_until("the shop is back", lambda: operator.health().get("status") == "ok")
+
+    return start
+
+
+def _hide_backups(operator: Operator) -> Callable[[], None]:
+    hidden = operator.lab.directory / "hidden"
+    operator.lab.backups.rename(hidden)
+    operator.lab.backups.mkdir()
+
+    def show() -> None:
+        operator.lab.backups.rmdir()
+        hidden.rename(operator.lab.backups)
+
+    return show
+
+
+def _cut_backups(operator: Operator) -> Callable[[], None]:
+    """One byte less at the end of the largest file of every backup."""
+    cut = {}
+    for backup in operator.lab.backups.iterdir():
+        largest = max(backup.rglob("*.gz"), key=lambda path: path.stat().st_size)
+        cut[largest] = largest.read_bytes()
+        largest.write_bytes(cut[largest][:-1])
+
+    def put_back() -> None:
+        for path, content in cut.items():
+            path.write_bytes(content)
+
+    return put_back
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        pytest.param(_stop_database, "cannot connect to database", id="database stopped"),
+        pytest.param(_hide_backups, "There is no whole backup of shop", id="dump missing"),
+        pytest.param(_cut_backups, "There is no whole backup of shop", id="dump cut short"),
+    ],
+)
+def test_full_without_what_it_needs_is_refused_before_anything_changes(
+    broken: Operator, damage: Callable[[Operator], Callable[[], None]], words: str
+) -> None:
+    mend = damage(broken)
+    before = broken.fingerprint()
+    try:
+        done = broken.types("full", "-i", "lab")
+
+        assert done.returncode == 3, done.stderr
+        assert words in done.stderr
+        assert "nothing was changed" in done.stderr
+        assert broken.fingerprint() == before
+    finally:
+        mend()
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "words"),
+    [
+        pytest.param(["full", "-i", "lba"], 2, "no environment named", id="unknown inventory"),
+        pytest.param(["fulll", "-i", "lab"], 2, "did you mean full", id="unknown scenario"),
+        pytest.param(["full", "-i", "lab", "-l", "shop-ap"], 2, "'shop-ap' matches no host",
+                     id="misspelt limit"),
+        pytest.param(["full", "-i", "lab", "--to", "9.9.9"], 3, "Release 9.9.9 is not on",
+                     id="unknown release"),
+        pytest.param(["full", "-i", "lab", "--backup", "nope"], 3, "There is no backup nope",
+                     id="unknown backup"),
+    ],
+)  # fmt: skip
+def test_full_misspelt_is_refused_with_the_right_code(
+    broken: Operator, argv: list[str], code: int, words: str
+) -> None:
+    before = broken.fingerprint()
+
+    done = broken.types(*argv)
+
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert broken.fingerprint() == before
+
+
+def test_check_mode_says_what_would_happen_and_changes_nothing(broken: Operator) -> None:
+    before = broken.fingerprint()
+
+    done = broken.types("full", "-i", "lab", "--check")
+
+    assert done.returncode == 0, done.stderr
+    assert broken.fingerprint() == before
+
+
+def test_json_prints_the_events_of_the_record(working: Operator) -> None:
+    done = working.types("traffic-resume", "-i", "lab", "--json")
+
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stderr
+    assert [event["type"] for event in events if event["type"].startswith("phase.started")]
+    assert all(event["specversion"] == "1.0" for event in events)
+
+
+def test_lab_down_with_purge_leaves_no_process_and_no_file(tmp_path: Path) -> None:
+    directory = Path(tempfile.mkdtemp(prefix="rollback-e2e-"))
+    directory.chmod(0o755)
+    person = Operator(Lab(directory / "lab"), tmp_path / "state")
+    assert person.types("lab", "up", "--scale", "0.001").returncode == 0
+    state = person.lab.state()
+
+    done = person.types("lab", "down", "--purge")
+
+    assert done.returncode == 0, done.stderr
+    assert processes.running(person.lab, state) == []
+    assert list(directory.iterdir()) == []
+    directory.rmdir()
+
+
+def _orders(operator: Operator) -> int:
+    """Orders that were placed after the backup and are still there."""
+    from rollback_playbook.lab import seeding
+
+    with seeding.connect(operator.lab.state(), "shop") as connection:
+        row = connection.execute("SELECT count(*) FROM orders WHERE id > 4000").fetchone()
+    return int(str(row[0])) if row else 0
