@@ -212,9 +212,15 @@ merge:
   description: The folder with the inverse of the merge; null when nothing was merged.
   returned: when O(state=merged)
   type: dict
-  sample:
-    id: 20260304T031700Z-merge-1d0a77
-    path: /var/backups/rollback-playbook/salvage/20260304T031700Z-merge-1d0a77
+  contains:
+    id:
+      description: Name of the merge.
+      type: str
+      sample: 20260304T031700Z-merge-1d0a77
+    path:
+      description: The folder, for O(merge).
+      type: str
+      sample: /var/backups/rollback-playbook/salvage/20260304T031700Z-merge-1d0a77
 merged:
   description: Tables that rows were merged into. C(kept) rows differ and stayed as they were.
   returned: when O(state=merged)
