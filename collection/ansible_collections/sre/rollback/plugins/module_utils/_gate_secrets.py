@@ -18,6 +18,8 @@ _TELLING_NAME = re.compile(
     r"|session|^sig$|^pwd$|^code$",
     re.IGNORECASE,
 )
+# Ansible hides a secret wherever its characters appear: "1" would black out every number.
+_SHORTEST = 4
 _USER_INFO = re.compile(r"://[^/\s:@]*:([^/\s]+)@")
 _ASSIGNMENT = re.compile(r"(?:^|[?&;,\s-])([A-Za-z_][\w-]*)=([^&;#\s]+)")
 _SCHEME = re.compile(r"^(?:basic|bearer|token|digest|apikey)\s+(?P<secret>.+)$", re.IGNORECASE)
@@ -30,7 +32,7 @@ def secrets_in(params: t.Any) -> set[str]:
     """
     found: set[str] = set()
     _collect(params, found)
-    return {secret for secret in found if secret}
+    return {secret for secret in found if len(secret) >= _SHORTEST}
 
 
 def _collect(value: t.Any, found: set[str]) -> None:
