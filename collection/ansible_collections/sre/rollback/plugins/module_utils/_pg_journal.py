@@ -35,9 +35,10 @@ class Entry:
     """What one database is.
 
     ``of`` is the live name it stands for. A ``staging`` one is not finished, a ``staged`` one is
-    proved. Of a ``live`` one, ``restore_id`` names the restore that brought it there and
-    ``predecessor`` the database that was live before; of a ``kept`` one, the restore that took it
-    away. ``formerly`` is the name it had before, ``facts`` are for the one who reads.
+    proved, a ``kept`` one was live. ``restore_id`` and ``backup`` name the restore that made it;
+    they are empty for one that no restore made. ``by`` names the restore that put it where it is
+    or, of one that came back to be live (``facts`` say so), the restore that was undone.
+    ``predecessor`` is what was live before a ``live`` one, ``formerly`` the name it had then.
     """
 
     role: str
@@ -46,6 +47,7 @@ class Entry:
     backup: str = ""
     digest: str = ""
     at: str = ""
+    by: str = ""
     predecessor: str = ""
     formerly: str = ""
     facts: dict[str, t.Any] = field(default_factory=dict)

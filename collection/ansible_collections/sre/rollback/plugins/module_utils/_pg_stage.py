@@ -28,6 +28,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     Database,
     Entry,
     comment_statement,
+    of_database,
     read_databases,
     staged_name,
 )
@@ -195,6 +196,19 @@ def remove_unfinished(plan: Plan, maintenance: psycopg.Connection) -> None:
             f"{_UNTOUCHED} Rename it or drop it."
         )
     _drop(maintenance, plan.name)
+
+
+def drop_others(plan: Plan, maintenance: psycopg.Connection, keep: int) -> list[str]:
+    """Drop unfinished ones, and the oldest staged ones beyond ``keep`` (0: none); their names."""
+    databases = read_databases(maintenance)
+    doomed = of_database(databases, plan.database, STAGING)
+    if keep:
+        others = of_database(databases, plan.database, STAGED)
+        doomed += [one for one in others if one.name != plan.name][keep - 1 :]
+    for one in doomed:
+        _drop(maintenance, one.name)
+    left = read_databases(maintenance)
+    return [one.name for one in doomed if one.name not in left]
 
 
 def _is_empty(plan: Plan, there: Database) -> bool:

@@ -1,0 +1,432 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the rollback-playbook authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pg_restore_verified
+short_description: Restore a PostgreSQL database aside, prove it, swap it in
+version_added: 0.1.0
+author:
+  - The rollback-playbook authors (@rollback-playbook)
+description:
+  - Restores a backup of M(sre.rollback.pg_backup_verified) into a database of its own beside the
+    live one, proves it against the backup's manifest, and then exchanges the two names in one
+    transaction. The live database stays beside it as C(<database>__before_<restore id>).
+  - New sessions of the live database wait while the names are exchanged, which takes about a tenth
+    of a second however large the databases are; present ones are ended. A module that is killed at
+    any moment leaves either the old or the new database under the live name, whole; the next run
+    goes on from there.
+  - What the databases are is written into the last line of their comments, in the same transaction.
+  - Owner, grants, settings, connection limit, comment, tablespace, encoding and locale of the live
+    database are carried over. Roles, tablespaces and other databases are not restored.
+  - Nothing is dropped before what follows it is proved. Before anything changes, everything that
+    would make the restore fail is looked for and named.
+options:
+  database:
+    description: Name of the live database. It need not exist.
+    type: str
+    required: true
+  backup:
+    description: Folder of the backup, on the host where the module runs.
+    type: path
+  state:
+    description:
+      - V(staged) restores aside and proves, and keeps that ready. Users may only read it.
+      - V(live) swaps the staged database in; it is staged first when there is none of this backup,
+        and proved again when somebody wrote to it.
+      - V(previous) swaps the predecessor back in, and keeps what was live as
+        C(<database>__undone_<restore id>).
+    type: str
+    choices: [staged, live, previous]
+    default: live
+  restore_id:
+    description:
+      - Names one restore. The same name again changes nothing.
+      - With O(state=previous), the restore to undo.
+      - When it is left out, each run is a restore of its own.
+    type: str
+    default: ""
+  predecessor:
+    description:
+      - With O(state=previous), the kept database to bring back, by its name.
+      - When it is left out, the one that O(restore_id) displaced, or else the one displaced last.
+    type: str
+    default: ""
+  jobs:
+    description: Processes of C(pg_restore), and sessions that prove.
+    type: int
+    default: 2
+  checks:
+    description: Queries with an expected value that the restored database has to pass.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: What holds when the answer is as expected.
+        type: str
+        required: true
+      query:
+        description: A query that answers one row with one column.
+        type: str
+        required: true
+      expected:
+        description: The answer on good data.
+        type: raw
+        required: true
+  check_timeout:
+    description: Seconds each of O(checks) may take.
+    type: float
+    default: 60
+  amcheck:
+    description:
+      - How the indexes of the restored database are checked with PostgreSQL's C(amcheck).
+      - V(indexes) checks the structure of every B-tree index. V(heapallindexed) checks also that
+        every row is in them, which takes longer. V(none) needs no superuser.
+    type: str
+    choices: [none, indexes, heapallindexed]
+    default: indexes
+  keep_predecessors:
+    description:
+      - Databases to keep that were live before; at least V(1). The oldest ones beyond are dropped
+        after a swap, unless somebody is connected to them.
+    type: int
+    default: 2
+  keep_staged:
+    description:
+      - Staged databases of different backups to keep. The oldest ones beyond are dropped once a new
+        one is proved. V(0) keeps all.
+    type: int
+    default: 2
+  accept:
+    description: What may stay behind with the predecessor. Without it, the restore is refused.
+    type: list
+    elements: str
+    choices: [replication_slots, publications, subscriptions]
+    default: []
+  swap_timeout:
+    description:
+      - Seconds within which the swap has to be possible. Sessions that cannot be ended at once make
+        it try again; new sessions wait for at most 4 seconds at a time.
+    type: float
+    default: 30
+  maintenance_work_mem:
+    description: Memory of each job of C(pg_restore) for building indexes.
+    type: str
+    default: 256MB
+  maintenance_db:
+    description: Database to connect to while the live one is renamed.
+    type: str
+    default: postgres
+  progress_path:
+    description:
+      - File that says how far the restore is, as JSON with C(phase), C(percent), C(bytes),
+        C(total_bytes), C(elapsed) and C(remaining) (seconds). It is whole at any moment.
+    type: path
+extends_documentation_fragment:
+  - sre.rollback._attributes
+  - sre.rollback._postgres
+attributes:
+  check_mode:
+    support: full
+    details: >-
+      Looks for everything that would make the restore fail, reads the dump through, and says what
+      would happen and how long it would take.
+  diff_mode:
+    support: full
+  idempotent:
+    support: partial
+    details: With O(restore_id).
+seealso:
+  - module: sre.rollback.pg_backup_verified
+  - module: sre.rollback.pg_salvage
+  - module: sre.rollback.pg_integrity
+"""
+
+EXAMPLES = r"""
+- name: Restore last night's backup aside and prove it
+  sre.rollback.pg_restore_verified:
+    login_host: 127.0.0.1
+    login_user: postgres
+    login_password: "{{ vault_postgres_password }}"
+    database: shop
+    backup: /var/backups/rollback-playbook/shop-20260304T020000Z-7c65
+    state: staged
+    checks:
+      - name: every order line has its order
+        query: >-
+          SELECT count(*) FROM order_lines l
+          WHERE NOT EXISTS (SELECT FROM orders o WHERE o.id = l.order_id)
+        expected: 0
+
+- name: Make it live
+  sre.rollback.pg_restore_verified:
+    login_host: 127.0.0.1
+    login_user: postgres
+    login_password: "{{ vault_postgres_password }}"
+    database: shop
+    backup: /var/backups/rollback-playbook/shop-20260304T020000Z-7c65
+    restore_id: inc-20260304-1
+
+- name: Go back to what was live before
+  sre.rollback.pg_restore_verified:
+    login_host: 127.0.0.1
+    login_user: postgres
+    login_password: "{{ vault_postgres_password }}"
+    database: shop
+    restore_id: inc-20260304-1
+    state: previous
+"""
+
+RETURN = r"""
+before:
+  description: What there was of the database.
+  returned: success
+  type: dict
+  sample:
+    live: {oid: 16384, backup: "", restore_id: ""}
+    staged: [shop__staged_20260304T020000Z-7c65]
+    predecessors: []
+after:
+  description: The same afterwards, or in check mode as it would be.
+  returned: success
+  type: dict
+  sample:
+    live: {oid: 16421, backup: shop-20260304T020000Z-7c65, restore_id: inc-20260304-1}
+    staged: []
+    predecessors: [shop__before_inc-20260304-1]
+backup:
+  description: The backup that was restored.
+  returned: when a backup was looked at
+  type: dict
+  sample:
+    id: shop-20260304T020000Z-7c65
+    path: /var/backups/rollback-playbook/shop-20260304T020000Z-7c65
+    label: 1.4.0
+    bytes: 40844403
+    finished: "2026-03-04T02:00:05Z"
+    server_version: 180006
+restore_id:
+  description: Name of the restore, given or made up.
+  returned: success
+  type: str
+  sample: inc-20260304-1
+staged:
+  description: Name of the staged database; null when it is live now or there is none.
+  returned: success
+  type: str
+  sample: shop__staged_20260304T020000Z-7c65
+predecessor:
+  description: Name of the database that was live before; null when there was none.
+  returned: success
+  type: str
+  sample: shop__before_inc-20260304-1
+removed:
+  description: Databases that were dropped because they were more than were to be kept.
+  returned: success
+  type: list
+  elements: str
+  sample: [shop__before_inc-20251130-1]
+tables:
+  description: What the proof found in each table; empty where nothing was restored.
+  returned: success
+  type: dict
+  sample:
+    public.orders:
+      rows: 18230
+      digest: 00000000000001139c37608b88c838cf0000926c1b00c08dfc52421188b0cf01
+      outcome: passed
+indexes_checked:
+  description: Number of indexes that C(amcheck) found sound.
+  returned: success
+  type: int
+  sample: 41
+checks:
+  description: What each of O(checks) found, as M(sre.rollback.pg_integrity) returns it.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{name: every order line has its order, outcome: passed, expected: 0, found: 0}]
+times:
+  description: Seconds that each part took.
+  returned: success
+  type: dict
+  sample: {read: 0.1, restore: 5.9, analyze: 0.3, prove: 1.1, amcheck: 0.4, check: 0.0, swap: 0.14}
+downtime_ms:
+  description: Milliseconds during which new sessions of the live database had to wait.
+  returned: when names were exchanged
+  type: float
+  sample: 104.2
+swap_attempts:
+  description: How often the swap was tried.
+  returned: when names were exchanged
+  type: int
+  sample: 1
+predicted:
+  description: In check mode, the steps in words, the seconds of each and in all, and their basis.
+  returned: check mode
+  type: dict
+  sample:
+    steps: [ask the checks, "swap shop__staged_20260304T020000Z-7c65 in as shop"]
+    seconds: 0.5
+    parts: {check: 0.02, swap: 0.5}
+    basis: the restore of 2026-03-04T02:10:00Z
+elapsed:
+  description: Seconds it took.
+  returned: success
+  type: float
+  sample: 0.31
+undo:
+  description: The module and arguments that bring back what was; null when nothing can or need be.
+  returned: success
+  type: dict
+  sample:
+    module: sre.rollback.pg_restore_verified
+    args:
+      database: shop
+      state: previous
+      restore_id: inc-20260304-1
+      predecessor: shop__before_inc-20260304-1
+undo_reason:
+  description: Why there is no RV(undo) although something changed.
+  returned: when there is a reason
+  type: str
+  sample: a staged database stands beside the live one; there is nothing to undo
+"""
+
+import time
+import typing as t
+from dataclasses import asdict
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
+from ansible_collections.sre.rollback.plugins.module_utils._pg_integrity import parse_checks
+from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import RefusedError
+from ansible_collections.sre.rollback.plugins.module_utils._pg_progress import Progress
+from ansible_collections.sre.rollback.plugins.module_utils._pg_restore import (
+    Outcome,
+    Request,
+    live,
+    maintenance_database,
+    new_restore_id,
+    previous,
+    readable_errors,
+    staged,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._postgres import (
+    postgres_argument_spec,
+    require_psycopg,
+)
+
+_STATES = {"staged": staged, "live": live, "previous": previous}
+# Left out of the result where they say nothing.
+_OPTIONAL = ("predicted", "downtime_ms", "swap_attempts", "backup", "undo_reason")
+
+
+def argument_spec() -> dict[str, t.Any]:
+    check = {
+        "name": {"type": "str", "required": True},
+        "query": {"type": "str", "required": True},
+        "expected": {"type": "raw", "required": True},
+    }
+    return {
+        **postgres_argument_spec(),
+        "database": {"type": "str", "required": True},
+        "backup": {"type": "path"},
+        "state": {"type": "str", "choices": list(_STATES), "default": "live"},
+        "restore_id": {"type": "str", "default": ""},
+        "predecessor": {"type": "str", "default": ""},
+        "jobs": {"type": "int", "default": 2},
+        "checks": {"type": "list", "elements": "dict", "default": [], "options": check},
+        "check_timeout": {"type": "float", "default": 60},
+        "amcheck": {
+            "type": "str",
+            "choices": ["none", "indexes", "heapallindexed"],
+            "default": "indexes",
+        },
+        "keep_predecessors": {"type": "int", "default": 2},
+        "keep_staged": {"type": "int", "default": 2},
+        "accept": {
+            "type": "list",
+            "elements": "str",
+            "choices": ["replication_slots", "publications", "subscriptions"],
+            "default": [],
+        },
+        "swap_timeout": {"type": "float", "default": 30},
+        "maintenance_work_mem": {"type": "str", "default": "256MB"},
+        "maintenance_db": {"type": "str", "default": "postgres"},
+        "progress_path": {"type": "path"},
+    }
+
+
+def request_of(params: t.Mapping[str, t.Any], progress: Progress) -> Request:
+    """Raises RollbackError for values that make no sense."""
+    if params["jobs"] < 1 or params["keep_predecessors"] < 1 or params["keep_staged"] < 0:
+        raise RefusedError(
+            "jobs and keep_predecessors must be at least 1, keep_staged at least 0. Without a "
+            "predecessor there is no way back. Nothing was changed."
+        )
+    backup = params["backup"]
+    given = params["restore_id"]
+    return Request(
+        login=params,
+        maintenance=maintenance_database(params["database"], params["maintenance_db"]),
+        database=params["database"],
+        backup=Path(backup) if backup else None,
+        restore_id=given or ("" if params["state"] == "previous" else new_restore_id()),
+        predecessor=params["predecessor"],
+        jobs=params["jobs"],
+        checks=parse_checks(params["checks"]),
+        check_timeout=params["check_timeout"],
+        amcheck=params["amcheck"],
+        memory=params["maintenance_work_mem"],
+        accept=params["accept"],
+        keep_predecessors=params["keep_predecessors"],
+        keep_staged=params["keep_staged"],
+        swap_timeout=params["swap_timeout"],
+        progress=progress,
+    )
+
+
+def result_of(outcome: Outcome, progress: Progress) -> dict[str, t.Any]:
+    result = {
+        name: value
+        for name, value in asdict(outcome).items()
+        if name != "warnings" and (name not in _OPTIONAL or value not in (None, ""))
+    }
+    return {**result, "times": dict(progress.times)}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=argument_spec(),
+        supports_check_mode=True,
+        required_if=[("state", "staged", ["backup"]), ("state", "live", ["backup"])],
+    )
+    require_psycopg(module)
+    started = time.monotonic()
+    path = module.params["progress_path"]
+    progress = Progress(Path(path) if path else None)
+    try:
+        request = request_of(module.params, progress)
+        with readable_errors():
+            outcome = _STATES[module.params["state"]](request, check=module.check_mode)
+    except RollbackError as exc:
+        module.fail_json(msg=str(exc), exception=exc, times=dict(progress.times), **exc.result)
+    progress.finish()
+    for warning in outcome.warnings:
+        module.warn(warning)
+    result = result_of(outcome, progress)
+    result["elapsed"] = round(time.monotonic() - started, 3)
+    if module._diff:
+        result["diff"] = {"before": result["before"], "after": result["after"]}
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
