@@ -16,12 +16,12 @@ import contextlib
 import heapq
 import queue
 import signal
-import sys
 import threading
 import time
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 from ansible_collections.sre.rollback.plugins.module_utils._gate import (
     FAILED,
     INCONCLUSIVE,
@@ -38,6 +38,10 @@ from ansible_collections.sre.rollback.plugins.module_utils._probes.base import (
 )
 
 _LONGEST_SLEEP = 3600.0
+
+
+class GateEndedError(RollbackError):
+    """Somebody ended the gate before it was decided."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ def ask(probe: ArmedProbe, leash: Leash) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def _ending_on_signals() -> t.Iterator[None]:
-    """Let SIGTERM and SIGHUP end the process in order: no command of a probe may outlive it."""
+    """Turn SIGTERM and SIGHUP into GateEndedError, so that no command of a probe outlives it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -146,7 +150,11 @@ def _ending_on_signals() -> t.Iterator[None]:
 
 
 def _leave(number: int, _frame: t.Any) -> t.NoReturn:
-    sys.exit(128 + number)
+    raise GateEndedError(
+        f"The gate was ended from outside by {signal.Signals(number).name} before it was decided. "
+        "Its probes were ended, too. Whether the system is healthy is not known: run it again.",
+        outcome=INCONCLUSIVE,
+    )
 
 
 class GateRunner:

@@ -99,8 +99,6 @@ EXAMPLES = r"""
       - name: database takes queries
         postgres:
           login_host: db.example.com
-          login_user: monitor
-          login_password: "{{ monitor_password }}"
           database: shop
           query: SELECT count(*) FROM orders WHERE customer_id IS NULL
           expected: 0
@@ -138,11 +136,9 @@ EXAMPLES = r"""
         metrics:
           url: http://127.0.0.1:8000/metrics
           metric: http_requests_total
-          labels:
-            code: 5..
+          labels: {code: 5..}
           function: increase
-          per:
-            metric: http_requests_total
+          per: {metric: http_requests_total}
           max: 0.01
     hold: 60
 
@@ -163,9 +159,7 @@ EXAMPLES = r"""
           pattern: "ERROR|CRITICAL"
           since: 120
       - name: proxy accepts connections
-        tcp:
-          host: 127.0.0.1
-          port: 443
+        tcp: {host: 127.0.0.1, port: 443}
 
 - name: The new certificate is good before the proxy gets it
   sre.rollback.health_gate:
@@ -333,7 +327,10 @@ from ansible_collections.sre.rollback.plugins.module_utils._gate_report import (
     gate_result,
     passed_message,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._gate_runner import GateRunner
+from ansible_collections.sre.rollback.plugins.module_utils._gate_runner import (
+    GateEndedError,
+    GateRunner,
+)
 from ansible_collections.sre.rollback.plugins.module_utils._gate_secrets import secrets_in
 from ansible_collections.sre.rollback.plugins.module_utils._gate_shapes import (
     without_wrong_shapes,
@@ -382,18 +379,19 @@ def run(module: AnsibleModule) -> None:
     )
 
 
+def refusal(exc: RollbackError) -> str:
+    library = exc.result.pop("missing_library", None)
+    hint = f" {missing_required_lib(library)}" if library else ""
+    return f"The gate was refused, and nothing was probed: {exc}.{hint}"
+
+
 def main() -> None:
     module = GateModule(argument_spec=gate_argument_spec(), supports_check_mode=True)
     try:
         run(module)
     except RollbackError as exc:
-        library = exc.result.pop("missing_library", None)
-        hint = f" {missing_required_lib(library)}" if library else ""
-        module.fail_json(
-            changed=False,
-            msg=f"The gate was refused, and nothing was probed: {exc}.{hint}",
-            **exc.result,
-        )
+        message = str(exc) if isinstance(exc, GateEndedError) else refusal(exc)
+        module.fail_json(changed=False, msg=message, **exc.result)
 
 
 if __name__ == "__main__":
