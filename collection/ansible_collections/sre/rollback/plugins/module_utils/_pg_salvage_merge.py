@@ -26,7 +26,6 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_compare i
     CHANGED,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_sequences import advance
-from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_sql import listed
 from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_staging import (
     words_without_values,
 )
@@ -44,14 +43,12 @@ if t.TYPE_CHECKING:
         Catalog,
         Table,
     )
-    from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_folder import NewFolder
     from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_sequences import (
         Advance,
     )
     from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_staging import Staged
 
 MERGE = "merge"
-HASH_COLUMN = "rollback_salvage_sha256"
 
 
 class MergeRefusedError(RollbackError):
@@ -259,45 +256,3 @@ def _prove(target: Target, merged: Merged) -> None:
             "written. Everything was rolled back. Leave the table "
             "out with `exclude`, or merge it by hand."
         )
-
-
-def write_inverse(
-    target: Target, merged: t.Sequence[Merged], folder: NewFolder
-) -> list[dict[str, t.Any]]:
-    """Write what undoes ``merged`` into ``folder``, before the act; the tables of its index.
-
-    Of an inserted row its key, of an updated row its former values, and of both the hash of what
-    the merge makes of them, so that a row written since can be told.
-    """
-    return [_inverse(target, each, folder) for each in merged if each.changed]
-
-
-def _inverse(target: Target, merged: Merged, folder: NewFolder) -> dict[str, t.Any]:
-    staged = merged.staged
-    hashed = f"encode(sha256(textsend({staged.staged_record})), 'hex')"
-    key, columns = staged.key.columns, staged.pair.columns
-    queries = {
-        "inserted": (
-            key,
-            f"SELECT {staged.columns(key)}, {hashed} FROM {staged.relation} "
-            f"WHERE s.change = '{ADDED}'",
-        ),
-        "updated": (
-            columns,
-            f"SELECT {listed(columns)}, {hashed} FROM {staged.relation} JOIN {staged.target} "
-            f"ON {staged.same_row} WHERE s.change = '{CHANGED}'",
-        ),
-    }
-    entry: dict[str, t.Any] = {
-        "table": list(staged.pair.name),
-        "key": list(key),
-        "columns": list(columns),
-    }
-    for content, (names, query) in queries.items():
-        if getattr(merged, content):
-            file = folder.file(staged.pair.label, content, [*names, HASH_COLUMN])
-            with target.writer.cursor().copy(f"COPY ({query}) TO STDOUT (FORMAT csv)") as rows:
-                for row in rows:
-                    file.write(bytes(row))
-            entry[content] = {"file": folder.name_of(file), **file.entry()}
-    return entry

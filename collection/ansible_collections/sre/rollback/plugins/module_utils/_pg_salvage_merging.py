@@ -23,6 +23,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_folder im
     NewFolder,
     read_index,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_inverse import write_inverse
 from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_merge import (
     MERGE,
     Merged,
@@ -31,7 +32,12 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_merge imp
     apply,
     decide,
     locked_transaction,
-    write_inverse,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_scope import (
+    Left,
+    refuse_named,
+    refuse_staged,
+    unmergeable,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_sequences import (
     Advance,
@@ -61,51 +67,33 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_words imp
 )
 
 if t.TYPE_CHECKING:
-    from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_pairs import Pair
+    pass
 
 _MODULE = "sre.rollback.pg_salvage"
-
-
-class NotMergeableError(RollbackError):
-    """A table that was asked for by name cannot be merged."""
 
 
 class WrongDatabaseError(RollbackError):
     """A merge was to be taken back in a database that it was not made in."""
 
 
-@dataclass(frozen=True)
-class _Left:
-    """A table whose rows are not merged, and why."""
-
-    compared: Compared
-    reason: str
-
-    def as_dict(self) -> Result:
-        return {
-            "table": self.compared.pair.label,
-            "rows": self.compared.counts.added,
-            "reason": self.reason,
-        }
-
-
 def merged(params: t.Mapping[str, t.Any], *, check: bool) -> Result:
     """Bring rows of the database into the reference, in one transaction."""
     with open_session(params) as session, open_writer(params) as writer:
+        refuse_staged(writer, params["reference"])
         newer = newer_columns(session.pairs, params["newer_by"] or {})
         compared, staged, left = [], [], []
         for number, pair in enumerate(session.pairs):
-            reason = _unmergeable(pair, params["reference"])
+            reason = unmergeable(pair, params["reference"])
             if reason is not None:
                 compared.append(Compared(pair, compare(pair, session.sides)))
-                left.append(_Left(compared[-1], reason))
+                left.append(Left(compared[-1], reason))
                 continue
             newer_by = newer.get(pair.name)
             counts, rows = stage(writer, pair, session.sides, number=number, newer_by=newer_by)
             compared.append(Compared(pair, counts))
             staged += [] if rows is None else [rows]
         left = [each for each in left if each.compared.counts.added]
-        _refuse_named(left, params["tables"])
+        refuse_named(left, params["tables"])
         target = Target(writer, session.reference, session.catalog, params["lock_timeout"])
         done = _merge(_Merging(session, target, staged, params, check))
     return _merge_result(params, compared, left, done, check=check)
@@ -173,7 +161,7 @@ def _merge(merging: _Merging) -> _Done:
 def _merge_result(
     params: t.Mapping[str, t.Any],
     compared: t.Sequence[Compared],
-    left: t.Sequence[_Left],
+    left: t.Sequence[Left],
     done: _Done,
     *,
     check: bool,
@@ -261,34 +249,3 @@ def unmerged(params: t.Mapping[str, t.Any], *, check: bool) -> Result:
         "after": {"merged": {each["table"]: 0 for each in tables}},
         "undo": {"module": _MODULE, "args": {**index["args"], "state": "merged"}} if rows else None,
     }
-
-
-def _unmergeable(pair: Pair, reference: str) -> str | None:
-    """Why rows of ``pair`` cannot be merged; None when they can."""
-    if pair.reference is None:
-        return f"{reference} has no such table"
-    if pair.database is None:
-        return "only the reference has it"
-    if pair.key is None:
-        return "it has no key that both databases share, so nothing tells its rows apart"
-    missing = [
-        column.name
-        for column in pair.reference.columns
-        if column.name not in pair.columns
-        and column.not_null
-        and not column.has_default
-        and not column.generated
-    ]
-    if missing:
-        return f"{reference} wants a value for {', '.join(missing)}, which the database has not"
-    return None
-
-
-def _refuse_named(left: t.Sequence[_Left], tables: t.Sequence[str]) -> None:
-    if left and tables:
-        reasons = "; ".join(f"{each.compared.pair.label}: {each.reason}" for each in left)
-        raise NotMergeableError(
-            f"cannot merge what `tables` names: {reasons}. Nothing was changed. Take them out of "
-            "`tables`; state=exported keeps their rows.",
-            not_merged=[each.as_dict() for each in left],
-        )

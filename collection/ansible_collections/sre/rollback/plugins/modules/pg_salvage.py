@@ -96,7 +96,8 @@ options:
         RV(summary) only.
     type: str
 notes:
-  - Merge before users write to O(reference). Afterwards the same number may have been given to two
+  - Merge after the swap and before users write to O(reference) again. A database that is still
+    staged is refused. When users have written, the same number may have been given to two
     different rows; O(policy=insert_missing) then keeps the one in O(reference). Count first, and
     look at the rows that differ.
   - When two rows would share a unique value, or a row points at one that is not there, the merge is
