@@ -51,14 +51,15 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import 
 from ansible_collections.sre.rollback.plugins.module_utils._pg_programs import find_program
 from ansible_collections.sre.rollback.plugins.module_utils._pg_progress import Progress
 from ansible_collections.sre.rollback.plugins.module_utils._pg_properties import adopt_statements
-from ansible_collections.sre.rollback.plugins.module_utils._pg_prove import Proof
+from ansible_collections.sre.rollback.plugins.module_utils._pg_prove import NotProvedError, Proof
 from ansible_collections.sre.rollback.plugins.module_utils._pg_stage import (
     Plan,
-    check_again,
+    ask_checks,
     drop_others,
     find_staged,
-    is_untouched,
-    prove_again,
+    is_proved,
+    noted_proof,
+    prove_staged,
     stage,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_swap import (
@@ -345,18 +346,33 @@ def _prepare(request: Request, maintenance: psycopg.Connection, manifest: Manife
     ready = find_staged(plan, databases)
     progress = request.progress
     refuse(_swap_problems(request, maintenance, there))
-    if ready is not None and is_untouched(plan, ready):
-        return _Ready(plan, ready, check_again(plan, ready, maintenance), False, [])
+    warnings: list[str] = []
+    changed = True
+    if ready is not None and is_proved(plan, ready):
+        proof, changed = noted_proof(plan, ready), False
+    else:
+        ready, proof, warnings = _proved(request, maintenance, plan, ready, there)
+    answers = ask_checks(plan, ready, maintenance, progress)
+    return _Ready(plan, ready, replace(proof, checks=answers), changed, warnings)
+
+
+def _proved(
+    request: Request,
+    maintenance: psycopg.Connection,
+    plan: Plan,
+    ready: Database | None,
+    there: Database | None,
+) -> tuple[Database, Proof, list[str]]:
+    """Prove the staged database that there is; restore anew when it is not what it was."""
+    progress = request.progress
     if ready is not None:
-        proof = prove_again(plan, maintenance, progress)
-        ready = read_databases(maintenance)[plan.name]
-        return _Ready(plan, ready, proof, True, [])
+        with contextlib.suppress(NotProvedError):
+            return (*prove_staged(plan, maintenance, progress), [])
     problems, warnings = _stage_problems(request, maintenance, plan, there)
     refuse(problems)
-    with progress.phase("read", manifest.bytes):
-        verify_files(plan.backup, manifest, jobs=request.jobs, progress=progress.add)
-    ready, proof = stage(plan, maintenance, progress)
-    return _Ready(plan, ready, proof, True, warnings)
+    with progress.phase("read", plan.manifest.bytes):
+        verify_files(plan.backup, plan.manifest, jobs=request.jobs, progress=progress.add)
+    return (*stage(plan, maintenance, progress), warnings)
 
 
 def _stage_problems(
@@ -394,7 +410,7 @@ def _predicted(
     problems = _swap_problems(request, maintenance, there)
     problems += busy_problem(maintenance, request.database)
     warnings: list[str] = []
-    proved = ready is not None and is_untouched(plan, ready)
+    proved = ready is not None and is_proved(plan, ready)
     if ready is None:
         more, warnings = _stage_problems(request, maintenance, plan, there)
         problems += more

@@ -61,6 +61,9 @@ with contextlib.suppress(ImportError):  # require_psycopg() in the module says s
 if t.TYPE_CHECKING:
     from ansible_collections.sre.rollback.plugins.module_utils._pg_progress import Progress
 
+# From the least to the most thorough.
+AMCHECK = ("none", "indexes", "heapallindexed")
+
 _UNTOUCHED = "The live database was not touched."
 
 # What happened to the rows of the user's tables since statistics began, and which files and
@@ -101,9 +104,8 @@ class Plan:
 
     @property
     def checks_digest(self) -> str:
-        """Names what was checked: the same checks need not be asked again."""
-        asked = [self.amcheck, [asdict(check) for check in self.checks]]
-        text = json.dumps(asked, sort_keys=True, default=str)
+        """Names what was asked: the same checks need not be asked again."""
+        text = json.dumps([asdict(check) for check in self.checks], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -116,11 +118,14 @@ def find_staged(plan: Plan, databases: t.Mapping[str, Database]) -> Database | N
     return one if same else None
 
 
-def is_untouched(plan: Plan, staged: Database) -> bool:
-    """Whether nobody wrote to a staged database since it was proved."""
-    wanted = staged.entry.facts.get("marker") if staged.entry else None
+def is_proved(plan: Plan, staged: Database) -> bool:
+    """Whether nobody wrote to a staged database since it was proved as thoroughly as wanted."""
+    facts = staged.entry.facts if staged.entry else {}
+    wanted = facts.get("marker")
+    if not wanted or AMCHECK.index(plan.amcheck) > AMCHECK.index(facts.get("amcheck", "none")):
+        return False
     with connect(plan.login, staged.name) as connection:
-        return bool(wanted) and read_marker(connection) == wanted
+        return read_marker(connection) == wanted
 
 
 def read_marker(connection: psycopg.Connection) -> str:
@@ -145,43 +150,60 @@ def stage(
             _restore(plan, maintenance, progress)
         with progress.phase("analyze"):
             _analyze(plan)
-        proof = _proved(plan, progress)
-        _mark(plan, maintenance, _entry(plan, progress, proof))
+        staged, proof = prove_staged(plan, maintenance, progress)
     except (RollbackError, psycopg.Error) as exc:
         _drop(maintenance, plan.name)
         if isinstance(exc, RollbackError):
             raise
         raise StageError(f"the restore aside failed: {one_line(exc)}. {_UNTOUCHED}") from exc
     _note_proof(plan, progress)
+    return staged, proof
+
+
+def prove_staged(
+    plan: Plan, maintenance: psycopg.Connection, progress: Progress
+) -> tuple[Database, Proof]:
+    """Prove what was restored, and note it; raises NotProvedError."""
+    proof = prove(
+        plan.login,
+        plan.name,
+        plan.manifest,
+        jobs=plan.jobs,
+        amcheck=plan.amcheck,
+        progress=progress,
+    )
+    _mark(plan, maintenance, _entry(plan, progress, proof))
     return read_databases(maintenance)[plan.name], proof
 
 
-def prove_again(plan: Plan, maintenance: psycopg.Connection, progress: Progress) -> Proof:
-    """Prove a staged database that somebody may have written to, or with other checks."""
-    proof = _proved(plan, progress)
-    _mark(plan, maintenance, _entry(plan, progress, proof))
-    return proof
-
-
-def check_again(plan: Plan, staged: Database, maintenance: psycopg.Connection) -> Proof:
-    """Ask the checks of an untouched staged database, unless it passed the very same before."""
+def noted_proof(plan: Plan, staged: Database) -> Proof:
+    """The proof of a database that nobody touched since: it is what the manifest says."""
     tables = {
         label: {"rows": one["rows"], "digest": one["digest"], "outcome": "passed"}
         for label, one in plan.manifest.tables.items()
     }
     facts = staged.entry.facts if staged.entry else {}
-    indexes = int(facts.get("indexes", 0))
-    if facts.get("checks") == plan.checks_digest:
-        answers = [
+    return Proof(tables, int(facts.get("indexes", 0)))
+
+
+def ask_checks(
+    plan: Plan, staged: Database, maintenance: psycopg.Connection, progress: Progress
+) -> list[dict[str, t.Any]]:
+    """Ask the caller's checks, unless a proved database passed the very same before.
+
+    Raises NotProvedError; the database stays staged, because the checks may be what is wrong.
+    """
+    entry = t.cast(Entry, staged.entry)
+    if entry.facts.get("checks") == plan.checks_digest:
+        return [
             {"name": check.name, "outcome": "passed", "expected": check.expected}
             for check in plan.checks
         ]
-        return Proof(tables, indexes, answers)
-    answers = run_own_checks(plan.login, plan.name, plan.checks, timeout=plan.check_timeout)
-    entry = t.cast(Entry, staged.entry)
-    entry = replace(entry, facts={**facts, "checks": plan.checks_digest})
+    with progress.phase("check"):
+        answers = run_own_checks(plan.login, plan.name, plan.checks, timeout=plan.check_timeout)
+    entry = replace(entry, facts={**entry.facts, "checks": plan.checks_digest})
     maintenance.execute(comment_statement(plan.name, "", entry))
-    return Proof(tables, indexes, answers)
+    return answers
 
 
 def remove_unfinished(plan: Plan, maintenance: psycopg.Connection) -> None:
@@ -281,20 +303,6 @@ def _analyze_all(connection: psycopg.Connection, tables: t.Sequence[t.Any]) -> N
         connection.execute(f"ANALYZE {table.relation}")
 
 
-def _proved(plan: Plan, progress: Progress) -> Proof:
-    proof = prove(
-        plan.login,
-        plan.name,
-        plan.manifest,
-        jobs=plan.jobs,
-        amcheck=plan.amcheck,
-        progress=progress,
-    )
-    with progress.phase("check"):
-        answers = run_own_checks(plan.login, plan.name, plan.checks, timeout=plan.check_timeout)
-    return replace(proof, checks=answers)
-
-
 def _entry(plan: Plan, progress: Progress, proof: Proof) -> Entry:
     with connect(plan.login, plan.name) as connection:
         marker = read_marker(connection)
@@ -313,7 +321,7 @@ def _entry(plan: Plan, progress: Progress, proof: Proof) -> Entry:
         at=utc(now()),
         facts={
             "marker": marker,
-            "checks": plan.checks_digest,
+            "amcheck": plan.amcheck,
             "indexes": proof.indexes,
             "times": dict(progress.times),
         },
