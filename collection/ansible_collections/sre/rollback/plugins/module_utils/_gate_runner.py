@@ -176,6 +176,7 @@ class GateRunner:
         self._under_way: dict[int, Ticket] = {}
         self._limits: list[tuple[float, int]] = []
         self._stuck: set[int] = set()
+        self._stuck_due: list[tuple[float, int]] = []
         self._witnessed_hold: float | None = None
 
     def run(self) -> None:
@@ -187,6 +188,7 @@ class GateRunner:
                     self._take_in(self._wake_at() - self._clock())
                     now = self._clock()
                     self._end_overdue(now)
+                    self._note_stuck(now)
                     self._gate.tick(now)
             finally:
                 for ticket in self._under_way.values():
@@ -195,8 +197,7 @@ class GateRunner:
 
     def _wake_at(self) -> float:
         moments = [self._gate.wake_at]
-        if self._limits:
-            moments.append(self._limits[0][0])
+        moments += [heap[0][0] for heap in (self._limits, self._stuck_due) if heap]
         if self._due and self._may_start:
             moments.append(self._due[0][0])
         return min(moments)
@@ -210,11 +211,7 @@ class GateRunner:
         self._call_witnesses()
         while self._due and self._due[0][0] <= now and self._may_start:
             _due, index = heapq.heappop(self._due)
-            if self._gate.checks[index].lost:
-                continue
-            if index in self._stuck:
-                self._note_stuck(index, now)
-            else:
+            if not self._gate.checks[index].lost:
                 self._start(index)
 
     def _start(self, index: int) -> None:
@@ -234,10 +231,16 @@ class GateRunner:
         self._due = [(min(due, ends), index) for due, index in self._due]
         heapq.heapify(self._due)
 
-    def _note_stuck(self, index: int, now: float) -> None:
+    def _note_stuck(self, now: float) -> None:
         # One thread for one check: a second one would only hang beside the first.
-        reason = "the probe before this one still hangs"
-        self._observe(index, Observation(now, self._probes[index].silence, None, reason), now)
+        while self._stuck_due and self._stuck_due[0][0] <= now:
+            _due, index = heapq.heappop(self._stuck_due)
+            if index not in self._stuck:
+                heapq.heappush(self._due, (now, index))
+            elif not self._gate.checks[index].lost:
+                reason = "the probe before this one still hangs"
+                seen = Observation(now, self._probes[index].silence, None, reason)
+                self._observe(index, seen, now)
 
     def _end_overdue(self, now: float) -> None:
         while self._limits and self._limits[0][0] <= now:
@@ -276,4 +279,4 @@ class GateRunner:
         due = max(started + self._gate.checks[index].rules.period, seen.at)
         if seen.at < self._gate.hold_ends_at:
             due = min(due, self._gate.hold_ends_at)
-        heapq.heappush(self._due, (due, index))
+        heapq.heappush(self._stuck_due if index in self._stuck else self._due, (due, index))

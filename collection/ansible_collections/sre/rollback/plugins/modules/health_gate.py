@@ -363,9 +363,9 @@ class GateModule(AnsibleModule):
 
 def run(module: AnsibleModule) -> None:
     """Plan, probe until decided, and end the module. Raises RollbackError for a refused plan."""
-    started_epoch, started = time.time(), time.monotonic()
-    plan = plan_gate(module.params, started_epoch=started_epoch)
+    plan = plan_gate(module.params, started_epoch=time.time())
     gate = Gate(plan.rules)
+    started_epoch, started = time.time(), time.monotonic()
     if not module.check_mode:
         GateRunner(gate, plan.probes).run()
     elapsed = time.monotonic() - started
