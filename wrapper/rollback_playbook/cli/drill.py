@@ -139,22 +139,24 @@ class _Drill:
         from rollback_playbook.record.verification import verify
 
         print_finish(finished)
-        took = _seconds_of(finished)
         record = verify(finished.folder, Keyring(self._settings.keys_dir))
-        verdicts = [
+        proofs = [
             _healthy(finished),
-            *self._outage_verdicts(moments),
             *self._data_verdict(),
-            _target(took, finished),
             (record.ok, f"record verified: {record.events} events, nothing changed or missing"
              if record.ok else "record NOT verified: rollback-playbook incidents verify last"),
         ]  # fmt: skip
-        for good, text in verdicts:
+        times = [*self._outage_verdicts(moments), _target(_summary_of(finished), finished)]
+        for good, text in [*proofs, *times]:
             mark = click.style("✓", fg="green") if good else click.style("✗", fg="red")
             click.echo(f"{mark} {text}", err=True)
         click.echo(f"  report: {finished.folder.report}", err=True)
+        return self._code(finished, proofs)
+
+    def _code(self, finished: Finished, proofs: list[tuple[bool, str]]) -> ExitCode:
+        """A missed target time is told and no failure: a busy machine is not a broken one."""
         code = finished.exit_code
-        if code is ExitCode.HEALTHY and not all(good for good, _ in verdicts):
+        if code is ExitCode.HEALTHY and not all(good for good, _ in proofs):
             return ExitCode.NOT_PROVED
         return code
 
@@ -219,7 +221,7 @@ def _healthy(finished: Finished) -> tuple[bool, str]:
     return good, "healthy" if good else f"not healthy: exit code {int(finished.exit_code)}"
 
 
-def _seconds_of(finished: Finished) -> dict[str, Any]:
+def _summary_of(finished: Finished) -> dict[str, Any]:
     from rollback_playbook.record.reading import read_events
     from rollback_playbook.record.summary import summary_of
 

@@ -154,23 +154,16 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.sre.rollback.plugins.module_utils import (
-    _lock_file,
-    _lock_postgres,
-    _lock_redis,
-)
+from ansible_collections.sre.rollback.plugins.module_utils import _lock_file
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
-from ansible_collections.sre.rollback.plugins.module_utils._lock_lease import LockError, Request
-from ansible_collections.sre.rollback.plugins.module_utils._postgres import (
-    postgres_argument_spec,
-    require_psycopg,
-)
-from ansible_collections.sre.rollback.plugins.module_utils._redis import (
-    REDIS_IMPORT_ERROR,
-    redis_argument_spec,
+from ansible_collections.sre.rollback.plugins.module_utils._lock_lease import (
+    Lease,
+    LockError,
+    Request,
 )
 
-_BACKENDS = {"file": _lock_file, "redis": _lock_redis, "postgres": _lock_postgres}
+# Locking is the first thing that happens in an emergency: the drivers of the other backends, which
+# take a good part of a second to import, are imported by the functions that use them.
 
 
 def argument_spec() -> dict:
@@ -209,10 +202,37 @@ def request_of(params: t.Mapping[str, t.Any]) -> Request:
     )
 
 
-def connection_of(params: t.Mapping[str, t.Any]) -> dict:
+def exchange_in_file(module: AnsibleModule, request: Request) -> tuple[Lease, Lease, float]:
+    return _lock_file.exchange(module.params, request, write=not module.check_mode)
+
+
+def exchange_in_redis(module: AnsibleModule, request: Request) -> tuple[Lease, Lease, float]:
+    from ansible_collections.sre.rollback.plugins.module_utils import _lock_redis, _redis
+
+    if _redis.REDIS_IMPORT_ERROR is not None:
+        message = missing_required_lib("redis")
+        module.fail_json(msg=message, exception=_redis.REDIS_IMPORT_ERROR)
+    options = connection_of(module.params, _redis.redis_argument_spec())
+    return _lock_redis.exchange(options, request, write=not module.check_mode)
+
+
+def exchange_in_postgres(module: AnsibleModule, request: Request) -> tuple[Lease, Lease, float]:
+    from ansible_collections.sre.rollback.plugins.module_utils import _lock_postgres, _postgres
+
+    _postgres.require_psycopg(module)
+    options = connection_of(module.params, _postgres.postgres_argument_spec())
+    return _lock_postgres.exchange(options, request, write=not module.check_mode)
+
+
+_BACKENDS = {
+    "file": exchange_in_file,
+    "redis": exchange_in_redis,
+    "postgres": exchange_in_postgres,
+}
+
+
+def connection_of(params: t.Mapping[str, t.Any], spec: t.Mapping[str, t.Any]) -> dict:
     """The options of the backend's server, with that backend's own defaults."""
-    specs = {"redis": redis_argument_spec, "postgres": postgres_argument_spec}
-    spec = specs.get(params["backend"], dict)()
     defaults = {name: option.get("default") for name, option in spec.items()}
     given = {name: value for name, value in params.items() if value is not None}
     return {**defaults, **given}
@@ -230,15 +250,6 @@ def undo_of(params: t.Mapping[str, t.Any], token: int) -> dict:
     return {"module": "sre.rollback.environment_lock", "args": args}
 
 
-def require_libraries(module: AnsibleModule) -> None:
-    """End the module with Ansible's usual message when the backend's driver is missing."""
-    backend = module.params["backend"]
-    if backend == "postgres":
-        require_psycopg(module)
-    if backend == "redis" and REDIS_IMPORT_ERROR is not None:
-        module.fail_json(msg=missing_required_lib("redis"), exception=REDIS_IMPORT_ERROR)
-
-
 def main() -> None:
     module = AnsibleModule(
         argument_spec=argument_spec(),
@@ -250,13 +261,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    require_libraries(module)
     started = time.monotonic()
     try:
         request = request_of(params)
-        before, after, now = _BACKENDS[params["backend"]].exchange(
-            connection_of(params), request, write=not module.check_mode
-        )
+        before, after, now = _BACKENDS[params["backend"]](module, request)
     except RollbackError as exc:
         module.fail_json(msg=str(exc), **exc.result)
     changed = after is not before
