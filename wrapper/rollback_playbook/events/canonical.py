@@ -41,13 +41,22 @@ def encoded(value: Any) -> tuple[Any, bytes]:
 
     The first is ``value`` itself where JSON can hold it as it is, which is nearly always.
     """
-    try:
-        if _has_string_keys(value):
-            return value, _encode(value).encode()
-    except (TypeError, ValueError, RecursionError):
-        pass
+    text = encoded_plain(value) if _has_string_keys(value) else None
+    if text is not None:
+        return value, text
     plain = json_value(value)
     return plain, _encode(plain).encode()
+
+
+def encoded_plain(value: Any) -> bytes | None:
+    """The canonical JSON of what is known to be made of JSON's types and string keys.
+
+    None when it holds a number or a text that JSON lacks all the same.
+    """
+    try:
+        return _encode(value).encode()
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def json_value(value: Any, depth: int = 0) -> Any:
@@ -99,20 +108,22 @@ def _key(key: Any) -> str:
     return plain if isinstance(plain, str) else _encode(plain)
 
 
-def _has_string_keys(value: Any) -> bool:
+def _has_string_keys(value: Any, depth: int = 0) -> bool:
     """False also for what has to be looked at more closely.
 
     The encoder would sort ``{10: …, 9: …}`` as numbers and then write strings.
     """
     kind = type(value)
+    if kind in _SCALARS:
+        return True
+    if depth > MAX_DEPTH:
+        return False
     if kind is dict:
         for key, each in value.items():
-            if type(key) is not str or not _has_string_keys(each):
+            if type(key) is not str or not _has_string_keys(each, depth + 1):
                 return False
         return True
-    if kind is list:
-        return all(map(_has_string_keys, value))
-    return kind in _SCALARS
+    return kind is list and all(_has_string_keys(each, depth + 1) for each in value)
 
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})

@@ -57,7 +57,7 @@ def sealed(
     text = sequence_text(sequence)
     source = source_of(incident)
     identity = f"{incident}.{text}"
-    subject = b'"subject":' + canonical(draft.subject) + b"," if draft.subject else b""
+    subject = b'"subject":%b,' % _quoted(draft.subject) if draft.subject else b""
     counter = b"" if draft.counter is None else b'"counter":%d,' % draft.counter
     front = b"{" + counter + b'"data":' + data
     back = (
@@ -78,6 +78,11 @@ def sealed(
         counter=draft.counter,
     )
     return event, front + b',"hash":"' + digest.encode() + b'",' + back + b"\n"
+
+
+@lru_cache(maxsize=4096)
+def _quoted(subject: str) -> bytes:
+    return canonical(subject)
 
 
 @lru_cache(maxsize=256)
@@ -130,3 +135,43 @@ def _link(line: bytes, at: int, end: int, prev: int, kind: int) -> Link | None:
 def is_authentic(link: Link, secret: bytes) -> bool:
     """Whether the line was written by a holder of the key, and not changed since."""
     return hmac.compare_digest(hmac.digest(secret, link.body, "sha256").hex(), link.hash)
+
+
+class Follower:
+    """Recognises the next line of a chain: what must stand in it is known beforehand.
+
+    Says the same as ``link_of`` and ``is_authentic``, several times as fast.
+    """
+
+    def __init__(self, incident: str) -> None:
+        self._between = (
+            f'","id":"{incident}.%b","prevhash":"%b","sequence":"%b",'
+            f'"source":"{source_of(incident)}","specversion":"{SPEC_VERSION}",'
+        ).encode()
+        self.sequence = 0
+        self.hash = GENESIS.encode()
+
+    def take(self, raw: bytes, secret: bytes) -> bool:
+        """Whether ``raw`` is the next line, with its newline; if so it is the last one now."""
+        sequence = b"%010d" % (self.sequence + 1)
+        at = raw.rfind(self._between % (sequence, self.hash, sequence))
+        start = at - _DIGITS
+        if start < len(_HASH) or raw[start - len(_HASH) : start] != _HASH or raw[-3:] != b'"}\n':
+            return False
+        body = raw[: start - len(_HASH)] + raw[at + 1 : -1]
+        digest = hmac.digest(secret, body, "sha256").hex().encode()
+        if not hmac.compare_digest(digest, raw[start:at]):
+            return False
+        self.sequence += 1
+        self.hash = digest
+        return True
+
+
+def type_of(raw: bytes) -> bytes:
+    """The type of a line that was recognised."""
+    return raw[raw.rfind(_TYPE) + len(_TYPE) : -3]
+
+
+def counter_of(raw: bytes) -> int | None:
+    """The counter of a line that was recognised."""
+    return int(raw[len(_COUNTER) : raw.index(b",")]) if raw.startswith(_COUNTER) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rollback_playbook.record.chain import Link
+from rollback_playbook.record.chain import counter_of, type_of
 from rollback_playbook.record.reading import parse_line
 
 _MOST_NAMED = 20
@@ -46,18 +46,26 @@ class CompletenessCheck:
         self._problems: list[str] = []
         self._numbers = _Numbers()
 
-    def add(self, link: Link, raw: bytes) -> None:
-        if link.counter is not None:
-            self._numbers.add(link.counter)
-            if b'"blanked":true' in raw and link.type.endswith("finished"):
-                self._blanked += 1
-        if link.type == "run.started":
+    def add(self, raw: bytes) -> None:
+        """One line that was recognised; only that is parsed which says something."""
+        counter = counter_of(raw)
+        if counter is not None:
+            self._numbers.add(counter)
+            if b'"blanked":true' in raw:
+                self._count_blanked(raw)
+            return
+        kind = type_of(raw)
+        if kind == b"run.started":
             self._end_run()
             self._open = True
-        elif link.type == "run.finished":
+        elif kind == b"run.finished":
             self._run_finished(raw)
-        elif link.type == "handler.failed":
+        elif kind == b"handler.failed":
             self._handler_failures += 1
+
+    def _count_blanked(self, raw: bytes) -> None:
+        event = parse_line(raw)
+        self._blanked += event is not None and event.data.get("blanked") is True
 
     def result(self) -> Completeness:
         self._end_run()

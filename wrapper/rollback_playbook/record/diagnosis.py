@@ -6,23 +6,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rollback_playbook.record.chain import Link, link_of
-from rollback_playbook.record.chain_check import Authenticity
+from rollback_playbook.record.chain_check import ChainCheck
 from rollback_playbook.record.findings import Finding, Kind
 from rollback_playbook.record.keys import Keyring
 from rollback_playbook.record.reading import parse_line, read_lines
 
 
 class Diagnosis:
-    """``line`` is the number of the bad line ``raw``; ``expected`` the event due there."""
+    """Made when ``chain`` has stopped at a bad line."""
 
-    def __init__(
-        self, path: Path, size: int, *, authenticity: Authenticity, line: int, expected: int
-    ) -> None:
+    def __init__(self, path: Path, size: int, chain: ChainCheck) -> None:
         self._path = path
         self._size = size
-        self._authenticity = authenticity
-        self._line = line
-        self._expected = expected
+        self._chain = chain
+        self._line = chain.lines
+        #: The event due on that line.
+        self._expected = chain.sequence + 1
 
     def finding(self, raw: bytes, keys: Keyring) -> Finding:
         own = self._authentic(raw)
@@ -91,7 +90,7 @@ class Diagnosis:
 
     def _authentic(self, raw: bytes) -> Link | None:
         link = link_of(raw.removesuffix(b"\n"))
-        return link if link is not None and self._authenticity.holds(link) else None
+        return link if link is not None and self._chain.holds(link) else None
 
     def _event(self) -> str:
         return f"event {self._expected}"

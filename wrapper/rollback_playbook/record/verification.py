@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rollback_playbook.errors import RecordError
-from rollback_playbook.record.chain_check import Authenticity, ChainCheck
+from rollback_playbook.record.chain_check import ChainCheck
 from rollback_playbook.record.completeness import Completeness
 from rollback_playbook.record.diagnosis import Diagnosis
 from rollback_playbook.record.findings import Finding, Kind
@@ -52,18 +52,10 @@ def verify(folder: IncidentFolder, keys: Keyring) -> Verification:
     """
     heads = _Heads(folder, keys)
     size = _size_of(folder.events)
-    authenticity = Authenticity(keys)
-    chain = ChainCheck(folder.events, size, authenticity, heads.sequences)
+    chain = ChainCheck(folder.events, size, keys, heads.sequences)
     bad = chain.first_bad()
     if bad is not None:
-        diagnosis = Diagnosis(
-            folder.events,
-            size,
-            authenticity=authenticity,
-            line=chain.lines,
-            expected=chain.sequence + 1,
-        )
-        findings = [diagnosis.finding(bad, keys)]
+        findings = [Diagnosis(folder.events, size, chain).finding(bad, keys)]
     else:
         findings = [*heads.findings(chain), *_beside(folder, keys, chain)]
     return Verification(
@@ -71,7 +63,7 @@ def verify(folder: IncidentFolder, keys: Keyring) -> Verification:
         lines=chain.lines,
         events=chain.sequence,
         last_hash=chain.hash,
-        keys=tuple(sorted(authenticity.used)),
+        keys=tuple(sorted(chain.used)),
         findings=tuple(findings),
         notes=(*_torn_notes(chain), *heads.notes()),
         completeness=chain.completeness.result(),

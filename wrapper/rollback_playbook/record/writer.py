@@ -8,8 +8,8 @@ import itertools
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -114,8 +114,11 @@ class RecordWriter:
             if self._closed:
                 raise RecordError(f"the record of {self.incident} is closed already")
             try:
-                with self._exclusive():
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+                try:
                     return self._append(clean, data)
+                finally:
+                    fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             except OSError as error:
                 raise self._error(error) from error
 
@@ -163,12 +166,12 @@ class RecordWriter:
                 raise RecordError(f"the record of {self.incident} is closed already")
             self._closed = True
             try:
-                with self._exclusive():
-                    self._catch_up()
-                    os.fsync(self._descriptor)
-                    self._write_summary(durable=True)
-                    head = self._head()
-                    write_head(self.folder, self._keys, head, self._key, durable=True)
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+                self._catch_up()
+                os.fsync(self._descriptor)
+                self._write_summary(durable=True)
+                head = self._head()
+                write_head(self.folder, self._keys, head, self._key, durable=True)
             except OSError as error:
                 raise self._error(error) from error
             finally:
@@ -198,15 +201,6 @@ class RecordWriter:
             sync=draft.sync,
         )
         return clean, text
-
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        """Other writers of the same record wait; their lines are seen afterwards."""
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def _append(self, draft: Draft, data: bytes) -> RecordEvent:
         self._catch_up()

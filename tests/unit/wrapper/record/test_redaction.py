@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rollback_playbook.record.redaction import Redactor
+from rollback_playbook.record.redaction import Redactor, patterns
 from rollback_playbook.record.redaction.names import kind_of_key
 from rollback_playbook.record.redaction.personal import is_card
 
@@ -337,6 +337,11 @@ def test_redactor_gives_the_same_whatever_it_has_seen_before(seen: list[dict[str
     for each in seen:
         used.data(each)
     assert [used.data(each) for each in seen] == [Redactor(["hunter22"]).data(e) for e in seen]
+
+
+def test_hints_of_secrets_all_have_a_part_by_which_they_are_looked_for() -> None:
+    hints, parts = patterns._ALL_HINTS, patterns._PARTS
+    assert [hint for hint in hints if not any(part in hint for part in parts)] == []
 
 
 @given(_JSON)

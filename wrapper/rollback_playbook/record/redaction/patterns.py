@@ -124,7 +124,7 @@ _NAMES = (
     "privatekey", "private_key", "private-key", "accesskey", "access_key", "access-key",
     "credential", "cookie", "dsn",
 )  # fmt: skip
-_OPTIONS = ("-pass", "-auth", "-pin", *_NAMES, "bearer", "conninfo", "connection", "webhook")
+_OPTIONS = (*_NAMES, "-pass", "-auth", "-pin", "-conninfo", "-connection-string", "-webhook")
 
 #: (what must be in the lower-cased text, expression, replacement), in the order of use.
 _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], Replace], ...] = (
@@ -143,6 +143,13 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], Replace], ...] = (
     (_OPTIONS, _OPTION, _option),
 )  # fmt: skip
 
+#: Short parts of the hints: without any of these there is none of those.
+_PARTS = (
+    "pass", "pwd", "secret", "token", "key", "cred", "cookie", "dsn", "auth", "bearer", "://",
+    "begin", "ansible", "hooks", "sig", "x-", "code=", "gh", "git", "glpat", "xox", "_live_",
+    "_test_", "aiza", "npm_", "pypi", "eyj", "akia", "asia", "abia", "acca", "-pin", "-conn",
+    "-webh",
+)  # fmt: skip
 _ALL_HINTS = tuple(sorted({hint for hints, _, _ in _RULES for hint in hints}))
 
 
@@ -156,6 +163,9 @@ def without_secrets(text: str) -> str:
 
 
 def has_secrets(text: str) -> bool:
-    """Whether ``without_secrets`` might find something; cheap."""
+    """Whether ``without_secrets`` might find something; cheap, since most texts have nothing."""
     lower = text.lower()
-    return any(hint in lower for hint in _ALL_HINTS)
+    for part in _PARTS:
+        if part in lower:
+            return any(hint in lower for hint in _ALL_HINTS)
+    return False

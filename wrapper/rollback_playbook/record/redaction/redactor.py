@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from itertools import count
 from typing import Any
 
-from rollback_playbook.events.canonical import encoded
+from rollback_playbook.events.canonical import (
+    MAX_DEPTH,
+    canonical,
+    encoded_plain,
+    json_value,
+)
 from rollback_playbook.record.redaction import known, names, patterns, personal
 from rollback_playbook.record.redaction.patterns import mark
 
 _LEAST_CARD = 10**12
 _MOST_CARD = 10**19
+_NUMBER = re.compile(r"[-+.0-9eE]+")
 _LONGEST_REMEMBERED = 200
 _MOST_REMEMBERED = 20_000
 
@@ -29,7 +36,7 @@ class Redactor:
         listed = [secret for secret in secrets if secret]
         self._whole = known.whole_values(listed)
         self._known = known.pattern_of(listed)
-        self._numeric = any(any(map(str.isdigit, each)) for each in self._whole)
+        self._numeric = any(map(_NUMBER.fullmatch, self._whole))
         self._clean: set[str] = set()
         self._clean_keys: set[str] = set()
 
@@ -44,36 +51,51 @@ class Redactor:
 
     def encoded(self, value: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
         """As ``data``, and the canonical JSON of it."""
-        plain, text = encoded(value)
+        if type(value) is dict and self._is_clean_mapping(value, MAX_DEPTH):
+            text = encoded_plain(value)
+            if text is not None:
+                return value, text
+        plain = json_value(value)
         if not isinstance(plain, dict):
             raise TypeError("an event's data is an object")
-        if self._is_clean(plain):
-            return plain, text
         redacted = self._mapping(plain, kind="", measure=False)
-        return redacted, encoded(redacted)[1]
+        return redacted, canonical(redacted)
 
     def text(self, value: str) -> str:
         """A text of any length, redacted."""
+        if value in self._clean or self._is_clean_text(value):
+            return value
         return self._string(value, kind="", measure=False)
 
-    def _is_clean(self, value: Any) -> bool:
-        """Whether nothing in ``value`` can need redaction; most events are made of few words."""
+    def _is_clean(self, value: Any, depth: int) -> bool:
+        """Whether ``value`` can be written as it is; most events are made of a few words.
+
+        What is not made of JSON's own types, or is too deep, is not.
+        """
         kind = type(value)
         if kind is str:
             return value in self._clean or self._is_clean_text(value)
+        if kind is int or kind is float:
+            return self._is_clean_number(value)
         if kind is dict:
-            for key, each in value.items():
-                if not (key in self._clean_keys or self._is_clean_key(key)):
-                    return False
-                if not self._is_clean(each):
-                    return False
-            return True
+            return depth > 0 and self._is_clean_mapping(value, depth - 1)
         if kind is list:
-            return all(map(self._is_clean, value))
-        return value is None or kind is bool or self._is_clean_number(value)
+            return depth > 0 and all(self._is_clean(each, depth - 1) for each in value)
+        return value is None or kind is bool
 
-    def _is_clean_key(self, key: str) -> bool:
-        clean = not names.kind_of_key(key) and self._is_clean_text(key)
+    def _is_clean_mapping(self, value: dict[Any, Any], depth: int) -> bool:
+        for key, each in value.items():
+            if key not in self._clean_keys and not self._is_clean_key(key):
+                return False
+            # Nearly everything is a text that was seen before: no call for those.
+            if type(each) is str and each in self._clean:
+                continue
+            if not self._is_clean(each, depth):
+                return False
+        return True
+
+    def _is_clean_key(self, key: Any) -> bool:
+        clean = type(key) is str and not names.kind_of_key(key) and self._is_clean_text(key)
         if clean and len(self._clean_keys) < _MOST_REMEMBERED:
             self._clean_keys.add(key)
         return clean
@@ -113,6 +135,8 @@ class Redactor:
         return self._number(value, kind=kind, measure=measure)
 
     def _string(self, value: str, *, kind: str, measure: bool) -> str:
+        if not kind and value in self._clean:
+            return value
         if value in self._whole:
             return mark("secret")
         if kind and value and not value.startswith("[redacted:"):
