@@ -13,4 +13,5 @@ pytest_plugins = [
     "tests.redis_topologies",
     "tests.breaker_client",
     "tests.actuator",
+    "tests.pg_restoring",
 ]
