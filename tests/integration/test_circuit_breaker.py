@@ -170,7 +170,7 @@ def test_undo_brings_back_every_kind_of_state(
         "trying:pybreaker:success_counter": b"1",
     }
     redis.mset(keys)
-    names = ["shut", "tripped", "trying", "absent"]
+    names = ["shut", "tripped", "trying", "absent", "all the same"]
     options = {**valkey_server.login, "breakers": names, "state": target, "holder": "inc-1"}
 
     done = run_module("circuit_breaker", {**options, "settle": 0})

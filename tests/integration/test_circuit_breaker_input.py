@@ -22,6 +22,7 @@ _PASSWORD = "a secret 'of\" ours"
         pytest.param({"provider": "hystrix"}, "value of provider must be one of", id="provider"),
         pytest.param({"state": "ajar"}, "value of state must be one of", id="state"),
         pytest.param({"breakers": None}, "missing: breakers", id="no breakers"),
+        pytest.param({"breakers": []}, "breakers is empty", id="empty"),
         pytest.param({"breakers": ["all", "a"]}, "'all' and other names", id="all and more"),
         pytest.param({"breakers": ["all"]}, "There is no breaker here", id="all of none"),
         pytest.param({"lease": 0}, "lease goes with state=open alone", id="lease of zero"),

@@ -174,7 +174,7 @@ def framed(*payloads: bytes, stream: int = 1) -> bytes:
 
 
 def test_docker_frames_are_joined_and_lines_carry_their_times() -> None:
-    raw = framed(b"2026-11-22T03:57:50.5Z he", b"llo\n", b"2026-11-22T03:57:51.25Z world\n")
+    raw = framed(b"2026-11-22T03:57:50.5Z he", b"llo\n", b"2026-11-22T03:57:51.25Z world\r\n")
     lines = list(parse_lines(b"".join(unframed(raw)).decode()))
     assert [(round(at % 60, 2), text) for _stamp, at, text in lines] == [
         (50.5, "hello"),

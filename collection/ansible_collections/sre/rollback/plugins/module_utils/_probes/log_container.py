@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from ansible_collections.sre.rollback.plugins.module_utils._probes.base import (
     Leash,
     Options,
+    ProbeFailedError,
     ProbeInconclusiveError,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._probes.docker_api import DockerEngine
@@ -39,8 +40,11 @@ class ContainerLog:
 
         They count as read when more is asked for.
         """
-        known = self._engine.inspect(self._container, leash)
-        raw = self._engine.logs(self._container, since=self._since, leash=leash)
+        try:
+            known = self._engine.inspect(self._container, leash)
+            raw = self._engine.logs(self._container, since=self._since, leash=leash)
+        except ProbeFailedError as exc:
+            raise ProbeInconclusiveError(f"{self._container}: {exc}") from exc
         has_terminal = bool(known.get("Config", {}).get("Tty"))
         text = raw if has_terminal else b"".join(unframed(raw))
         lines = []
@@ -69,7 +73,8 @@ def unframed(raw: bytes) -> t.Iterator[bytes]:
 def parse_lines(text: str) -> t.Iterator[tuple[str, float, str]]:
     """Each line with its time: as a string that sorts, and in seconds since the epoch."""
     for line in text.split("\n"):
-        found = _STAMP.match(line)
+        # A terminal ends its lines with both characters.
+        found = _STAMP.match(line.rstrip("\r"))
         if found is None:
             continue
         moment = datetime.strptime(found[1], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
