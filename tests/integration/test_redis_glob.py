@@ -27,6 +27,10 @@ _BYTES = [b"a", b"b", b"c", b"-", b"]", b"[", b"^", b"\\", b"*", b"\xff", b"\n"]
     st.lists(st.sampled_from(_PIECES), max_size=8).map(b"".join),
     st.lists(st.sampled_from(_BYTES), max_size=6).map(b"".join),
 )
+@example(b"**", b"")
+@example(b"*", b"")
+@example(b"", b"")
+@example(b"[^]*", b"")
 @example(b"[a-", b"a")
 @example(b"[^", b"a")
 @example(b"[a\\", b"\\")

@@ -33,6 +33,8 @@ _PATTERNS = st.lists(
         pytest.param(b"a\\*", [b"a*"], [b"ab", b"a"], id="escaped star"),
         pytest.param(b"a\\", [b"a\\"], [b"a"], id="trailing backslash"),
         pytest.param(b"", [b""], [b"a"], id="empty"),
+        pytest.param(b"*", [b"", b"a"], [], id="everything"),
+        pytest.param(b"**", [b"a"], [b""], id="two stars and an empty key"),
         pytest.param(b"**a**", [b"a", b"xax"], [b"x"], id="several stars"),
         pytest.param(b"a.c+", [b"a.c+"], [b"abc", b"abcc"], id="no regular expression"),
     ],

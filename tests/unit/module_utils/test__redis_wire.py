@@ -18,6 +18,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._redis_wire import (
     encode_scan,
     key_slot,
     parse_answer,
+    parse_replies,
 )
 
 _KEYS = st.lists(st.binary(max_size=12) | st.sampled_from([b"\r\n", b"$1\r\na\r\n", b""]))
@@ -64,3 +65,14 @@ def test_encode_scan_leaves_out_the_pattern_of_everything() -> None:
 @given(st.binary(max_size=20) | st.lists(st.sampled_from([b"{", b"}", b"a", b"b"])).map(b"".join))
 def test_key_slot_is_that_of_a_cluster(key: bytes) -> None:
     assert key_slot(key) == slot_of_redis_py(key)
+
+
+def test_parse_replies_reads_every_kind() -> None:
+    data = (
+        b"+OK\r\n:-2\r\n$-1\r\n$4\r\na\r\nb\r\n*-1\r\n*2\r\n:1\r\n*1\r\n$0\r\n\r\n-ERR no\r\n:9\r\n"
+    )
+
+    *replies, error, last = parse_replies(data, 8)
+
+    assert replies == [b"OK", -2, None, b"a\r\nb", None, [1, [b""]]]
+    assert (str(error), last) == ("ERR no", 9)

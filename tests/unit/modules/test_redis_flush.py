@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.sre.rollback.plugins.module_utils._redis_flush import FlushError, Report
+from ansible_collections.sre.rollback.plugins.module_utils._redis_flush import FlushError
+from ansible_collections.sre.rollback.plugins.module_utils._redis_flush_report import Report
 from ansible_collections.sre.rollback.plugins.module_utils._redis_glob import GlobSet
 from ansible_collections.sre.rollback.plugins.modules import redis_flush
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import time
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.sre.rollback.plugins.module_utils import _breaker_provider as core
 
@@ -20,7 +20,7 @@ from ansible_collections.sre.rollback.plugins.module_utils import _breaker_provi
 _LOOK_EVERY = 0.05
 
 # Who loses a race for a breaker looks again: it may be as wished by now.
-_ATTEMPTS = 3
+_ATTEMPTS = 2
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Outcome:
 
 def resolve_names(provider: core.Provider, asked: t.Sequence[str]) -> list[str]:
     """The breakers meant by ``breakers``. Raises BreakerError when there are none."""
+    if not asked:
+        raise core.BreakerError("breakers is empty. Nothing was changed. Name them, or give 'all'.")
     if "all" not in asked:
         return list(dict.fromkeys(asked))
     if len(asked) > 1:
@@ -70,23 +72,37 @@ def change_breakers(
     Raises BreakerError when a name is unknown, somebody else holds one, or the proof fails.
     """
     provider.refuse(wish)
-    for _attempt in range(_ATTEMPTS - 1):
+    first = provider.observe(names)
+    if not provider.creates:
+        _refuse_unknown(provider, first)
+    before = first
+    for _attempt in range(_ATTEMPTS if wish.state == core.OPEN else 0):
         with contextlib.suppress(core.BreakerTakenError):
-            return _change_once(provider, names, wish, settle=settle, check=check)
-    return _change_once(provider, names, wish, settle=settle, check=check)
+            outcome = _change_once(provider, before, wish, settle=settle, check=check)
+            return _since(first, outcome, wish)
+        before = provider.observe(names)
+    return _since(first, _change_once(provider, before, wish, settle=settle, check=check), wish)
+
+
+def _since(first: t.Sequence[core.Breaker], outcome: Outcome, wish: core.Wish) -> Outcome:
+    """The outcome with what an attempt before, which lost a race, has changed already."""
+    earlier = [
+        was.name
+        for was, found in zip(first, outcome.before)
+        if was != found and found.hold is not None and found.hold.holder == wish.holder
+    ]
+    touched = dict.fromkeys([*earlier, *outcome.touched])
+    return replace(outcome, before=tuple(first), touched=tuple(touched))
 
 
 def _change_once(
     provider: core.Provider,
-    names: t.Sequence[str],
+    before: t.Sequence[core.Breaker],
     wish: core.Wish,
     *,
     settle: float,
     check: bool,
 ) -> Outcome:
-    before = provider.observe(names)
-    if not provider.creates:
-        _refuse_unknown(provider, before)
     foreign = _foreign(before, wish)
     targets = [
         breaker if breaker in foreign else provider.predict(breaker, wish) for breaker in before

@@ -14,8 +14,7 @@ import os
 import pathlib
 import time
 import typing as t
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 from ansible_collections.sre.rollback.plugins.module_utils._redis import (
@@ -23,7 +22,11 @@ from ansible_collections.sre.rollback.plugins.module_utils._redis import (
     connect,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._redis_errors import command_errors
-from ansible_collections.sre.rollback.plugins.module_utils._redis_glob import GlobSet
+from ansible_collections.sre.rollback.plugins.module_utils._redis_flush_report import (
+    Order,
+    Report,
+    globs,
+)
 from ansible_collections.sre.rollback.plugins.module_utils._redis_keep import (
     KeepAndRemove,
     MeasureSize,
@@ -42,15 +45,13 @@ from ansible_collections.sre.rollback.plugins.module_utils._redis_sweep import (
     RemoveBySlot,
     Remover,
     RemoveTogether,
-    Selection,
-    Tally,
     holds_any,
     walk,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._redis_wire import Wire
 
 # Larger batches gain nothing.
-_LARGEST_BATCH = 5000
+_LARGEST_BATCH = 2500
 _LARGEST_KEPT_BATCH = 500
 
 # A synchronous FLUSHDB answers when it is done.
@@ -61,65 +62,6 @@ _UNCHANGED = "Nothing was changed."
 
 class FlushError(RollbackError):
     """A flush that was not begun."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """What the task asks for. ``patterns`` is empty unless the mode is ``pattern``."""
-
-    patterns: tuple[str, ...]
-    exclude: tuple[str, ...]
-    protect: tuple[str, ...]
-    asynchronous: bool
-    max_stall: float
-
-    @property
-    def verb(self) -> str:
-        return "UNLINK" if self.asynchronous else "DEL"
-
-    def selections(self) -> dict[str, Selection]:
-        """One walk for each pattern. A key counts for the first pattern that it matches."""
-        exclude, protect = globs(self.exclude), globs(self.protect)
-        return {
-            pattern: Selection(
-                pattern=None if pattern == "*" else pattern.encode(),
-                counted=globs(self.patterns[:number]),
-                exclude=exclude,
-                protect=protect,
-            )
-            for number, pattern in enumerate(self.patterns or ("*",))
-        }
-
-
-def globs(patterns: t.Iterable[str]) -> GlobSet:
-    return GlobSet(pattern.encode() for pattern in patterns)
-
-
-@dataclass
-class Report:
-    """What a flush met and did over all databases. ``walks`` and ``left`` are by pattern.
-
-    ``left`` counts keys that should be gone, but are there afterwards: written meanwhile.
-    """
-
-    keys_before: int = 0
-    keys_after: int = 0
-    walks: dict[str, Tally] = field(default_factory=dict)
-    left: Counter[str] = field(default_factory=Counter)
-    reasons: dict[str, None] = field(default_factory=dict)
-    longest_batch: float = 0.0
-    unsettled: int = 0
-
-    @property
-    def removed(self) -> int:
-        return sum(tally.removed for tally in self.walks.values())
-
-    @property
-    def spared(self) -> Counter[str]:
-        return sum((tally.spared for tally in self.walks.values()), Counter())
-
-    def tally(self, pattern: str) -> Tally:
-        return self.walks.setdefault(pattern, Tally())
 
 
 class Flush:

@@ -32,6 +32,9 @@ class Glob:
     expression: t.Pattern[bytes]
 
     def matches(self, key: bytes) -> bool:
+        # The server compares nothing when the key is empty, and SCAN takes '*' for no pattern.
+        if not key:
+            return self.pattern in (b"", b"*")
         return self.expression.fullmatch(key) is not None
 
 

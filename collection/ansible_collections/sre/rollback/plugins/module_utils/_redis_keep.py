@@ -31,12 +31,15 @@ from ansible_collections.sre.rollback.plugins.module_utils._redis_sweep import (
     Tally,
     refused_removal,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._redis_wire import decode_keys
+from ansible_collections.sre.rollback.plugins.module_utils._redis_wire import (
+    Wire,
+    decode_keys,
+    encode_command,
+)
 
 if t.TYPE_CHECKING:
     from ansible_collections.sre.rollback.plugins.module_utils._redis_pace import Pace
     from ansible_collections.sre.rollback.plugins.module_utils._redis_servers import Database
-    from ansible_collections.sre.rollback.plugins.module_utils._redis_wire import Wire
 
 # Values that change between being kept and being removed are kept again, so many times.
 _ATTEMPTS = 5
@@ -96,11 +99,11 @@ class KeepAndRemove:
         raise AssertionError("the last attempt always removes")
 
     def _dump(self, batch: t.Sequence[bytes], *, watch: bool) -> list[KeptKey]:
-        commands: list[tuple[t.Any, ...]] = [("TIME",)]
-        commands += [("WATCH", *batch)] if watch else []
+        commands = [encode_command(b"TIME")]
+        commands += [encode_command(b"WATCH", *batch)] if watch else []
         for key in batch:
-            commands += [("PTTL", key), ("DUMP", key)]
-        now, *answers = self._wire.exchange(*commands)
+            commands += [encode_command(b"PTTL", key), encode_command(b"DUMP", key)]
+        now, *answers = self._wire.exchange_encoded(commands)
         self._raise_first_error([now, *answers])
         answers = answers[1:] if watch else answers
         milliseconds = int(now[0]) * 1000 + int(now[1]) // 1000
@@ -131,10 +134,14 @@ class KeepAndRemove:
         if not keys:
             return 0
         if not transaction:
-            removals = self._wire.exchange(*[(self._verb, key) for key in keys])
+            verb = self._verb.encode()
+            removals = self._wire.exchange_encoded([encode_command(verb, key) for key in keys])
             self._raise_first_error(removals)
             return sum(removals)
-        *queued, done = self._wire.exchange(("MULTI",), (self._verb, *keys), ("EXEC",))
+        removal = encode_command(self._verb.encode(), *keys)
+        *queued, done = self._wire.exchange_encoded(
+            [encode_command(b"MULTI"), removal, encode_command(b"EXEC")]
+        )
         self._raise_first_error([*queued, done])
         return None if done is None else int(done[0])
 
@@ -188,12 +195,38 @@ def restore_keys(params: t.Mapping[str, t.Any], point: RestorePoint, *, check: b
     """
     outcome = Restored()
     for db, keys in itertools.groupby(point.read(), key=lambda kept: kept.db):
-        with contextlib.closing(connect(params, db=db)) as client:
+        with contextlib.closing(connect(params, db=db)) as client, _sender(client) as send:
             for batch in _batches(keys, _RESTORED_TOGETHER):
                 left = f"{outcome.restored} keys were restored. Running the task again is safe."
                 with command_errors("restoring keys", left=left):
-                    _restore_batch(client, batch, outcome, check=check)
+                    alive = _still_alive(client, batch, outcome)
+                    for answer in send([_restoring(kept, check=check) for kept in alive]):
+                        _count_answer(answer, outcome, check=check)
     return outcome
+
+
+_Command = t.Tuple[t.Any, ...]
+_Send = t.Callable[[t.Sequence[_Command]], t.Sequence[t.Any]]
+
+
+@contextlib.contextmanager
+def _sender(client: t.Any) -> t.Iterator[_Send]:
+    """A way to send many commands at once; in a cluster each to the node of its key."""
+    if is_cluster(client):
+        yield lambda commands: _send_to_cluster(client, commands)
+        return
+    with contextlib.closing(Wire(client)) as wire:
+        yield lambda commands: wire.exchange_encoded(
+            [encode_command(word.encode(), *arguments) for word, *arguments in commands]
+        )
+
+
+def _send_to_cluster(client: t.Any, commands: t.Sequence[_Command]) -> list[t.Any]:
+    pipeline = client.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command)
+    answers: list[t.Any] = pipeline.execute(raise_on_error=False)
+    return answers
 
 
 def _batches(keys: t.Iterator[KeptKey], size: int) -> t.Iterator[list[KeptKey]]:
@@ -203,20 +236,17 @@ def _batches(keys: t.Iterator[KeptKey], size: int) -> t.Iterator[list[KeptKey]]:
         batch = list(itertools.islice(keys, size))
 
 
-def _restore_batch(
-    client: t.Any, batch: t.Sequence[KeptKey], outcome: Restored, *, check: bool
-) -> None:
+def _still_alive(client: t.Any, batch: t.Sequence[KeptKey], outcome: Restored) -> list[KeptKey]:
     now = _milliseconds(client)
     alive = [kept for kept in batch if kept.expires_at is None or kept.expires_at > now]
     outcome.expired += len(batch) - len(alive)
-    pipeline = client.pipeline(transaction=False)
-    for kept in alive:
-        if check:
-            pipeline.exists(kept.key)
-        else:
-            pipeline.restore(kept.key, kept.expires_at or 0, kept.dump, absttl=True)
-    for answer in pipeline.execute(raise_on_error=False):
-        _count_answer(answer, outcome, check=check)
+    return alive
+
+
+def _restoring(kept: KeptKey, *, check: bool) -> _Command:
+    if check:
+        return ("EXISTS", kept.key)
+    return ("RESTORE", kept.key, b"%d" % (kept.expires_at or 0), kept.dump, b"ABSTTL")
 
 
 def _count_answer(answer: t.Any, outcome: Restored, *, check: bool) -> None:

@@ -39,13 +39,13 @@ class KeptKey:
     expires_at: int | None
 
     def encode(self) -> bytes:
-        entry = {
-            "db": self.db,
-            "key": base64.b64encode(self.key).decode(),
-            "expires_at": self.expires_at,
-            "dump": base64.b64encode(self.dump).decode(),
-        }
-        return json.dumps(entry).encode() + b"\n"
+        expires_at = b"null" if self.expires_at is None else b"%d" % self.expires_at
+        return b'{"db": %d, "key": "%s", "expires_at": %s, "dump": "%s"}\n' % (
+            self.db,
+            base64.b64encode(self.key),
+            expires_at,
+            base64.b64encode(self.dump),
+        )
 
 
 class RestorePointWriter:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 import typing as t
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from ansible_collections.sre.rollback.plugins.module_utils._redis_errors import RedisCommandError
@@ -125,19 +125,20 @@ class RemoveBySlot:
 
     def __init__(self, verb: bytes) -> None:
         self._verb = verb
-        self._under_way: list[list[bytes]] = []
+        self._under_way: deque[list[bytes]] = deque()
 
     def requests(self, encoded: bytes, number: int) -> list[bytes]:  # noqa: ARG002
         by_slot: dict[int, list[bytes]] = {}
         for key in decode_keys(encoded):
             by_slot.setdefault(key_slot(key), []).append(key)
-        self._under_way = list(by_slot.values())
+        self._under_way.extend(by_slot.values())
         return [
-            encode_removal(self._verb, encode_keys(keys), len(keys)) for keys in self._under_way
+            encode_removal(self._verb, encode_keys(keys), len(keys)) for keys in by_slot.values()
         ]
 
     def settle(self, answers: t.Sequence[int | str], tally: Tally) -> None:
-        for answer, keys in zip(answers, self._under_way):
+        for answer in answers:
+            keys = self._under_way.popleft()
             if not isinstance(answer, str):
                 tally.removed += answer
             elif answer.startswith(_MOVED):
@@ -160,22 +161,24 @@ def walk(
 ) -> Tally:
     """Meet every key that exists from the beginning to the end of the walk, at least once.
 
-    While the server removes the keys of one answer, it already looks for the next ones.
+    While the server removes the keys of one answer, the next one is read and chosen from.
     """
     tally = Tally() if tally is None else tally
     removals: list[bytes] = []
     cursor = FIRST_CURSOR
     while True:
-        scan = encode_scan(cursor, selection.pattern, pace.size)
+        request = encode_scan(cursor, selection.pattern, pace.size)
         started = time.monotonic()
-        answer = wire.remove_and_scan(removals, scan)
+        answer = wire.scan(request, removals)
         pace.record(time.monotonic() - started)
         remover.settle(answer.removals, tally)
         removals = remover.requests(*selection.choose(answer, tally))
         cursor = answer.cursor
         if cursor == FIRST_CURSOR:
             break
-    remover.settle(wire.remove(removals), tally)
+    remover.settle(wire.settled(), tally)
+    wire.send(removals)
+    remover.settle(wire.settled(), tally)
     return tally
 
 
@@ -184,7 +187,7 @@ def holds_any(wire: Wire, protect: GlobSet, pace: Pace) -> bool:
     cursor = FIRST_CURSOR
     while protect:
         started = time.monotonic()
-        answer = wire.remove_and_scan([], encode_scan(cursor, None, pace.size))
+        answer = wire.scan(encode_scan(cursor, None, pace.size))
         pace.record(time.monotonic() - started)
         if protect.may_match_within(answer.encoded):
             keys = decode_keys(answer.encoded)

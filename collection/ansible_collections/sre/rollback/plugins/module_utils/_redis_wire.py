@@ -32,7 +32,7 @@ FIRST_CURSOR = b"0"
 
 @dataclass(frozen=True)
 class Answer:
-    """Answers to removals and to the SCAN after them.
+    """Answers to the removals that were under way, and to a SCAN.
 
     ``removals`` has the number of removed keys, or the error, of every removal in its order.
     ``encoded`` are ``number`` keys as the server sent them.
@@ -52,6 +52,8 @@ class Wire:
         self._connection.connect()
         # No key contains it, so it marks the end of an answer of any length.
         self._mark = secrets.token_hex(16).encode()
+        self._received = b""
+        self._unanswered = 0
 
     def close(self) -> None:
         self._connection.disconnect()
@@ -60,6 +62,12 @@ class Wire:
         """Send all commands, then read all answers. An error is an answer, and is not raised."""
         self._connection.send_packed_command(self._connection.pack_commands(commands))
         return [self._answer() for _command in commands]
+
+    def exchange_encoded(self, commands: t.Sequence[bytes]) -> list[t.Any]:
+        """The same for commands that are encoded already: for many small ones, much faster."""
+        mark = encode_command(b"PING", self._mark)
+        self._connection._sock.sendall(b"".join([*commands, mark]))
+        return parse_replies(self._receive_to_mark(), len(commands))
 
     def exchange_all(self, *commands: tuple[t.Any, ...]) -> list[t.Any]:
         """The same, but the first error is raised."""
@@ -75,18 +83,30 @@ class Wire:
         except redis.ResponseError as exc:
             return exc
 
-    def remove_and_scan(self, removals: t.Sequence[bytes], scan: bytes) -> Answer:
-        """Send encoded removals and one encoded SCAN in one go.
+    def scan(self, request: bytes, removals: t.Sequence[bytes] = ()) -> Answer:
+        """Send an encoded SCAN and encoded removals after it, and return when SCAN is answered.
 
-        Raises RedisCommandError when the server refuses the SCAN, OSError when it goes away.
+        The server works on the removals while the caller works on the answer. What became of them
+        comes with the next answer, or with ``settled``. Raises RedisCommandError when the server
+        refuses the SCAN, OSError when it goes away.
         """
-        self._send_raw([*removals, scan])
-        return parse_answer(self._receive_raw(), removals=len(removals))
+        mark = encode_command(b"PING", self._mark)
+        self._connection._sock.sendall(b"".join([request, mark, *removals]))
+        answer = parse_answer(self._receive_to_mark(), removals=self._unanswered)
+        self._unanswered = len(removals)
+        return answer
 
-    def remove(self, removals: t.Sequence[bytes]) -> tuple[int | str, ...]:
-        """Send encoded removals alone."""
-        self._send_raw(removals)
-        return parse_removals(self._receive_raw(), len(removals))[0]
+    def send(self, removals: t.Sequence[bytes]) -> None:
+        """Send encoded removals alone, when none are under way."""
+        self._connection._sock.sendall(b"".join(removals))
+        self._unanswered = len(removals)
+
+    def settled(self) -> tuple[int | str, ...]:
+        """What became of the last removals."""
+        self._connection._sock.sendall(encode_command(b"PING", self._mark))
+        answers, _end = parse_removals(self._receive_to_mark(), self._unanswered)
+        self._unanswered = 0
+        return answers
 
     def idle_round_trip(self) -> float:
         """Seconds that an answer takes when the server has nothing to do for it."""
@@ -97,19 +117,18 @@ class Wire:
         self.exchange(("PING",))
         return time.monotonic() - started
 
-    def _send_raw(self, requests: t.Sequence[bytes]) -> None:
-        mark = encode_command(b"PING", self._mark)
-        self._connection._sock.sendall(b"".join([*requests, mark]))
-
-    def _receive_raw(self) -> bytes:
-        end = b"$%d\r\n%s\r\n" % (len(self._mark), self._mark)
-        received = bytearray()
-        while not received.endswith(end):
+    def _receive_to_mark(self) -> bytes:
+        """What comes before the mark. What comes after it is kept for the next call."""
+        mark = b"$%d\r\n%s\r\n" % (len(self._mark), self._mark)
+        received, looked_at = bytearray(self._received), 0
+        while (position := received.find(mark, looked_at)) < 0:
+            looked_at = max(0, len(received) - len(mark))
             chunk = self._connection._sock.recv(_RECEIVE)
             if not chunk:
                 raise ConnectionResetError("the server closed the connection")
             received += chunk
-        return bytes(received[: -len(end)])
+        self._received = bytes(received[position + len(mark) :])
+        return bytes(received[:position])
 
 
 def encode_command(*arguments: bytes) -> bytes:
@@ -142,6 +161,40 @@ def decode_keys(encoded: bytes) -> list[bytes]:
     return keys
 
 
+def parse_replies(data: bytes, number: int) -> list[t.Any]:
+    """The first ``number`` answers: bytes, int, None, a list of these, or an error as an object."""
+    replies, position = [], 0
+    for _each in range(number):
+        reply, position = _parse_reply(data, position)
+        replies.append(reply)
+    return replies
+
+
+def _parse_reply(data: bytes, position: int) -> tuple[t.Any, int]:
+    kind, end = data[position], data.index(b"\r\n", position)
+    text, after = data[position + 1 : end], end + 2
+    if kind == ord("$"):
+        length = int(text)
+        return (None, after) if length < 0 else (data[after : after + length], after + length + 2)
+    if kind == ord(":"):
+        return int(text), after
+    if kind == ord("-"):
+        return redis.ResponseError(text.decode(errors="replace")), after
+    if kind == ord("*"):
+        return _parse_array(data, int(text), after)
+    return text, after
+
+
+def _parse_array(data: bytes, length: int, position: int) -> tuple[list[t.Any] | None, int]:
+    if length < 0:
+        return None, position
+    members = []
+    for _each in range(length):
+        member, position = _parse_reply(data, position)
+        members.append(member)
+    return members, position
+
+
 def parse_removals(data: bytes, number: int) -> tuple[tuple[int | str, ...], int]:
     """The first ``number`` answers, and where the next one starts."""
     answers: list[int | str] = []
@@ -155,7 +208,7 @@ def parse_removals(data: bytes, number: int) -> tuple[tuple[int | str, ...], int
 
 
 def parse_answer(data: bytes, *, removals: int) -> Answer:
-    """What ``Wire.remove_and_scan`` received. Raises RedisCommandError for a refused SCAN."""
+    """What ``Wire.scan`` received. Raises RedisCommandError for a refused SCAN."""
     answers, position = parse_removals(data, removals)
     cursor_start = data.find(b"\r\n", position + 4) + 2
     if not data.startswith(b"*2\r\n$", position):

@@ -378,8 +378,10 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
     wish = read_wish(module.params)
     provider = PROVIDERS[module.params["provider"]](module.params)
     try:
-        asked = wish.snapshot if wish.state == core.RESTORED else module.params["breakers"]
-        names = resolve_names(provider, list(asked))
+        if wish.state == core.RESTORED:
+            names = list(wish.snapshot)
+        else:
+            names = resolve_names(provider, module.params["breakers"])
         outcome = change_breakers(
             provider,
             names,

@@ -260,9 +260,8 @@ from ansible_collections.sre.rollback.plugins.module_utils._redis import (
     ConnectionOptions,
     redis_argument_spec,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._redis_flush import (
-    Flush,
-    FlushError,
+from ansible_collections.sre.rollback.plugins.module_utils._redis_flush import Flush, FlushError
+from ansible_collections.sre.rollback.plugins.module_utils._redis_flush_report import (
     Order,
     Report,
 )
