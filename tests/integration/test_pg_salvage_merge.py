@@ -1,26 +1,15 @@
-"""pg_salvage on a real server: what is merged, refused and taken back."""
+"""pg_salvage on a real server: what is merged."""
 
 # ruff: noqa: F811 - fixtures are imported, and asked for by name
 
 from __future__ import annotations
 
-import contextlib
 import json
-import random
-import signal
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 
-from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
-    Entry,
-    comment_statement,
-)
 from rollback_playbook.lab.postgresql import Cluster, server_account
 from tests.integration.salvage_twins import (  # noqa: F401 - fixtures
     ORDERS_SINCE,
@@ -31,8 +20,8 @@ from tests.integration.salvage_twins import (  # noqa: F401 - fixtures
     merge_args,
     shop,
 )
-from tests.module_runner import RunModule, start_module
-from tests.real_servers import PostgresServer, free_port, new_postgres, stop
+from tests.module_runner import RunModule
+from tests.real_servers import PostgresServer, free_port, stop
 
 pytestmark = pytest.mark.integration
 
@@ -102,111 +91,6 @@ def test_pg_salvage_merged_in_check_mode_predicts_and_leaves_everything(
     assert [path.name for path in dest.iterdir()] == [done["merge"]["id"]]
 
 
-def test_pg_salvage_undo_takes_the_merge_back_and_its_undo_merges_again(
-    shop: Twins, run_module: RunModule, tmp_path: Path
-) -> None:
-    shop.write(ORDERS_SINCE)
-    shop.write(
-        "UPDATE customers SET name = 'Renamed', updated_at = '2026-02-02' WHERE id = 2;"
-        "UPDATE orders SET total = 0 WHERE id <= 7"
-    )
-    policy = {"policy": "prefer_newer", "newer_by": {"customers": "updated_at"}}
-    before = run_module("pg_salvage", shop.args())["total"]
-    merged = run_module("pg_salvage", merge_args(shop, tmp_path, **policy))
-    between = run_module("pg_salvage", shop.args())["total"]
-
-    undo = {**shop.server.login, **merged["undo"]["args"]}
-    predicted = run_module("pg_salvage", undo, check=True)
-    undone = run_module("pg_salvage", undo)
-    after = run_module("pg_salvage", shop.args())["total"]
-    undone_again = run_module("pg_salvage", undo)
-    redone = run_module("pg_salvage", {**shop.server.login, **undone["undo"]["args"]})
-
-    assert before == after == {"added": 7, "changed": 8, "removed": 0}
-    assert between == {"added": 0, "changed": 7, "removed": 0}
-    assert predicted["unmerged"] == undone["unmerged"]
-    assert predicted["changed"]
-    assert undone["unmerged"] == [
-        {"table": "public.customers", "deleted": 1, "restored": 1},
-        {"table": "public.order_lines", "deleted": 3, "restored": 0},
-        {"table": "public.orders", "deleted": 3, "restored": 0},
-    ]
-    assert not undone_again["changed"]
-    assert redone["merged"] == merged["merged"]
-    assert shop.rows("SELECT name FROM customers WHERE id = 2") == [("Renamed",)]
-
-
-@pytest.mark.parametrize(
-    ("write", "table", "problem"),
-    [
-        pytest.param(
-            "UPDATE orders SET total = 5 WHERE id = 101",
-            "public.orders",
-            "changed since the merge",
-            id="changed row",
-        ),
-        pytest.param(
-            "INSERT INTO order_lines VALUES (101, 2, 'more')",
-            "public.orders",
-            "public.order_lines written since point at it",
-            id="row that points at one to delete and would go with it",
-        ),
-        pytest.param(
-            "DELETE FROM customers WHERE id = 20",
-            "public.customers",
-            "deleted since the merge",
-            id="deleted row",
-        ),
-    ],
-)
-def test_pg_salvage_undo_refuses_rows_written_since_the_merge(
-    shop: Twins, run_module: RunModule, tmp_path: Path, write: str, table: str, problem: str
-) -> None:
-    shop.write_reference("ALTER TABLE orders DROP CONSTRAINT orders_customer_id_fkey")
-    shop.write(ORDERS_SINCE)
-    shop.write("UPDATE customers SET name = 'x', updated_at = '2026-02-02' WHERE id = 20")
-    policy = {"policy": "prefer_newer", "newer_by": {"customers": "updated_at"}}
-    merged = run_module("pg_salvage", merge_args(shop, tmp_path, **policy))
-    shop.write_reference(write)
-    before = run_module("pg_salvage", shop.args())["tables"]
-
-    refused = run_module("pg_salvage", {**shop.server.login, **merged["undo"]["args"]})
-
-    assert refused["failed"]
-    assert [each["table"] for each in refused["conflicts"]] == [table]
-    assert problem in refused["msg"]
-    assert run_module("pg_salvage", shop.args())["tables"] == before
-
-
-def test_pg_salvage_undo_refuses_another_database_of_the_same_name(
-    shop: Twins, run_module: RunModule, tmp_path: Path
-) -> None:
-    shop.write(ORDERS_SINCE)
-    merged = run_module("pg_salvage", merge_args(shop, tmp_path))
-    args = {**shop.server.login, **merged["undo"]["args"]}
-    args["reference"], args["database"] = args["database"], args["reference"]
-
-    refused = run_module("pg_salvage", args)
-
-    assert refused["failed"]
-    assert "was not made into the database" in refused["msg"]
-    assert shop.rows("SELECT count(*) FROM orders") == [(103,)]
-
-
-def test_pg_salvage_undo_refuses_a_folder_that_was_tampered_with(
-    shop: Twins, run_module: RunModule, tmp_path: Path
-) -> None:
-    shop.write(ORDERS_SINCE)
-    merged = run_module("pg_salvage", merge_args(shop, tmp_path))
-    file = next(Path(merged["merge"]["path"]).glob("*orders.inserted.csv"))
-    file.write_bytes(file.read_bytes().replace(b"101", b"001"))
-
-    refused = run_module("pg_salvage", {**shop.server.login, **merged["undo"]["args"]})
-
-    assert refused["failed"]
-    assert "is not the file the merge wrote" in refused["msg"]
-
-
 def test_pg_salvage_prefer_newer_takes_the_newer_row_of_either_side(
     shop: Twins, run_module: RunModule, tmp_path: Path
 ) -> None:
@@ -228,99 +112,6 @@ def test_pg_salvage_prefer_newer_takes_the_newer_row_of_either_side(
         ("Customer 2",),
     ]
     assert not again["changed"]
-
-
-@pytest.mark.parametrize(
-    ("write", "write_reference", "table", "key", "problem"),
-    [
-        pytest.param(
-            "UPDATE customers SET name = 'same time' WHERE id = 5",
-            "",
-            "public.customers",
-            {"id": "5"},
-            "updated_at does not say which is newer",
-            id="equal times",
-        ),
-        pytest.param(
-            "UPDATE customers SET name = 'no time', updated_at = NULL WHERE id = 5",
-            "",
-            "public.customers",
-            {"id": "5"},
-            "updated_at does not say which is newer",
-            id="no time",
-        ),
-        pytest.param(
-            "INSERT INTO customers (email) VALUES ('twice@example.com')",
-            "INSERT INTO customers (id, email) OVERRIDING SYSTEM VALUE"
-            " VALUES (999, 'twice@example.com')",
-            "public.customers",
-            {"id": "21"},
-            "unique index customers_email_key",
-            id="unique value taken",
-        ),
-        pytest.param(
-            "INSERT INTO customers (email) VALUES ('TWICE@example.com')",
-            "CREATE UNIQUE INDEX by_lower ON customers (lower(email)) WHERE id > 0;"
-            "INSERT INTO customers (id, email) OVERRIDING SYSTEM VALUE"
-            " VALUES (999, 'twice@example.com')",
-            "public.customers",
-            {"id": "21"},
-            "unique index by_lower",
-            id="unique expression taken",
-        ),
-        pytest.param(
-            "INSERT INTO order_lines VALUES (4, 2, 'x')",
-            "DELETE FROM orders WHERE id = 4",
-            "public.order_lines",
-            {"order_id": "4", "line": "2"},
-            "points at a row that public.orders does not have",
-            id="parent gone and left out of the merge",
-        ),
-    ],
-)
-def test_pg_salvage_merge_refuses_and_names_what_it_cannot_decide(
-    shop: Twins,
-    run_module: RunModule,
-    tmp_path: Path,
-    write: str,
-    write_reference: str,
-    table: str,
-    key: dict[str, str],
-    problem: str,
-) -> None:
-    shop.write(write)
-    shop.write_reference(write_reference or "SELECT 1")
-    policy = {"policy": "prefer_newer", "newer_by": {"customers": "updated_at"}}
-    args = merge_args(shop, tmp_path, tables=["customers", table.split(".")[1]], **policy)
-    before = run_module("pg_salvage", shop.args())["tables"]
-
-    predicted = run_module("pg_salvage", args, check=True)
-    refused = run_module("pg_salvage", args)
-
-    assert refused["failed"]
-    assert predicted["msg"] == refused["msg"]
-    conflict = next(each for each in refused["conflicts"] if each["table"] == table)
-    assert key in conflict["keys"]
-    assert problem in conflict["problem"]
-    assert run_module("pg_salvage", shop.args())["tables"] == before
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_pg_salvage_merge_refuses_keys_that_were_given_twice_when_told(
-    shop: Twins, run_module: RunModule, tmp_path: Path
-) -> None:
-    shop.write(ORDERS_SINCE)
-    shop.write_reference("INSERT INTO orders (customer_id, total) VALUES (5, 55)")
-
-    kept = run_module("pg_salvage", merge_args(shop, tmp_path), check=True)
-    refused = run_module("pg_salvage", merge_args(shop, tmp_path, differing="refuse"))
-
-    assert "1 row of orders that differ stay as they are" in kept["summary"]
-    assert refused["failed"]
-    assert [(each["table"], each["keys"]) for each in refused["conflicts"]] == [
-        ("public.orders", [{"id": "101"}])
-    ]
-    assert shop.rows("SELECT count(*) FROM orders") == [(101,)]
 
 
 def test_pg_salvage_merge_leaves_out_and_reports_tables_it_cannot_merge(
@@ -439,147 +230,6 @@ def test_pg_salvage_merge_handles_any_names_and_composite_keys(
     assert merged["merged"][0]["table"] == 'Büro %s.Akte "7".x'
     assert remaining == {"added": 0, "changed": 0, "removed": 0}
     assert undone["unmerged"][0]["deleted"] == 2
-
-
-def test_pg_salvage_merge_gives_up_when_a_table_stays_locked(
-    shop: Twins, run_module: RunModule, tmp_path: Path
-) -> None:
-    shop.write(ORDERS_SINCE)
-    with shop.server.connect(shop.reference) as other:
-        other.execute("BEGIN")
-        other.execute("INSERT INTO orders (customer_id, total) VALUES (1, 1)")
-        refused = run_module("pg_salvage", merge_args(shop, tmp_path, lock_timeout=0.1))
-        other.execute("ROLLBACK")
-
-    assert refused["failed"]
-    assert "lock_timeout (0.1 s)" in refused["msg"]
-    assert shop.rows("SELECT count(*) FROM orders") == [(100,)]
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_pg_salvage_merge_that_the_server_refuses_changes_nothing(
-    shop: Twins, run_module: RunModule, tmp_path: Path
-) -> None:
-    shop.write(ORDERS_SINCE)
-    shop.write_reference("ALTER TABLE order_lines ADD CHECK (product IS NOT NULL)")
-
-    refused = run_module("pg_salvage", merge_args(shop, tmp_path))
-
-    assert refused["failed"]
-    assert "order_lines_product_check" in refused["msg"]
-    assert "rolled back" in refused["msg"]
-    assert shop.rows("SELECT count(*) FROM orders") == [(100,)]
-    assert list(tmp_path.iterdir()) == []
-
-
-def wholly_merged_or_not(shop: Twins) -> bool:
-    """Whether all merged rows are there, rather than none; fails for anything in between."""
-    (counts,) = shop.rows(
-        "SELECT (SELECT count(*) FROM customers), (SELECT count(*) FROM orders),"
-        " (SELECT count(*) FROM order_lines)"
-    )
-    assert counts in {(20, 100, 100), (21, 103, 103)}
-    return counts == (21, 103, 103)
-
-
-@pytest.mark.attack
-def test_pg_salvage_merge_killed_at_any_moment_is_all_or_nothing_and_can_be_taken_back(
-    shop: Twins, run_module: RunModule, tmp_path: Path
-) -> None:
-    shop.write(ORDERS_SINCE)
-    moments = random.Random(3)  # noqa: S311
-    process = start_module("pg_salvage", merge_args(shop, tmp_path))
-    started = time.monotonic()
-    out, _ = process.communicate()
-    usual = time.monotonic() - started
-    done = json.loads(out)
-    outcomes = set()
-    for _attempt in range(200):
-        run_module("pg_salvage", {**shop.server.login, **done["undo"]["args"]})
-        assert not wholly_merged_or_not(shop)
-        process = start_module("pg_salvage", merge_args(shop, tmp_path))
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(usual * moments.uniform(0.3, 1.1))
-        process.kill()
-        process.communicate()
-        outcomes.add(wholly_merged_or_not(shop))
-        again = run_module("pg_salvage", merge_args(shop, tmp_path))
-        assert not again.get("failed")
-        assert wholly_merged_or_not(shop)
-        done = again if again["changed"] else newest_merge(shop, tmp_path)
-
-    assert outcomes == {True, False}
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-
-
-def newest_merge(shop: Twins, dest: Path) -> dict[str, Any]:
-    """The result of a merge whose run was killed after it committed: its folder is there."""
-    path = max(path for path in dest.iterdir() if not path.name.startswith("."))
-    undo = {"state": "unmerged", "merge": str(path)}
-    return {"undo": {"args": {**undo, "database": shop.database, "reference": shop.reference}}}
-
-
-@pytest.mark.attack
-def test_pg_salvage_merge_survives_a_server_that_is_killed_meanwhile(
-    world_readable_tmp: Path, run_module: RunModule, tmp_path: Path
-) -> None:
-    server = new_postgres(world_readable_tmp, "salvage-killed")
-    running = server.start()
-    moments = random.Random(5)  # noqa: S311
-    try:
-        with server.connect() as connection:
-            connection.execute("CREATE DATABASE restored")
-        shop = Twins(server, "written", "restored")
-        shop.write_reference(SHOP)
-        with server.connect() as connection:
-            connection.execute("CREATE DATABASE written TEMPLATE restored")
-        shop.write(ORDERS_SINCE)
-        for _attempt in range(20):
-            process = start_module("pg_salvage", merge_args(shop, tmp_path))
-            time.sleep(moments.uniform(0.2, 1.2))
-            stop(running, signal.SIGKILL)
-            out, _ = process.communicate()
-            running = restarted(server)
-            result = json.loads(out)
-            if not result.get("failed"):
-                assert wholly_merged_or_not(shop)
-            again = run_module("pg_salvage", merge_args(shop, tmp_path))
-            assert not again.get("failed")
-            assert wholly_merged_or_not(shop)
-            done = again if again["changed"] else newest_merge(shop, tmp_path)
-            undone = run_module("pg_salvage", {**server.login, **done["undo"]["args"]})
-            assert not undone.get("failed")
-            assert not wholly_merged_or_not(shop)
-    finally:
-        stop(running)
-
-
-def restarted(server: PostgresServer) -> subprocess.Popen[bytes]:
-    """The server again; the backends of a killed one take a moment to be gone."""
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            return server.start()
-        except psycopg.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-
-
-def test_pg_salvage_merge_refuses_a_database_that_waits_to_be_swapped_in(
-    shop: Twins, run_module: RunModule, tmp_path: Path
-) -> None:
-    shop.write(ORDERS_SINCE)
-    with shop.server.connect() as connection:
-        connection.execute(comment_statement(shop.reference, "", Entry("staged", "shop")))
-
-    counted = run_module("pg_salvage", shop.args())
-    refused = run_module("pg_salvage", merge_args(shop, tmp_path))
-
-    assert counted["total"]["added"] == 7
-    assert refused["failed"]
-    assert "Merge after the swap" in refused["msg"]
-    assert shop.rows("SELECT count(*) FROM orders") == [(100,)]
 
 
 @pytest.fixture(scope="module")

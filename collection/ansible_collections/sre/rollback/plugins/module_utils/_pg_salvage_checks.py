@@ -117,6 +117,8 @@ def find_conflicts(
         if each.newer_by is not None:
             found.append(_undecidable(writer, each, each.newer_by))
             found.append(_fixed(writer, each))
+        else:
+            found.append(_differing(writer, each))
         found.extend(_unique_conflicts(writer, each))
     for foreign_key in catalog.foreign_keys:
         if foreign_key.table in by_name:
@@ -151,6 +153,15 @@ def _undecidable(writer: psycopg.Connection, staged: Staged, newer_by: str) -> C
         f"{staged.relation} JOIN {staged.target} ON {staged.same_row} "
         f"WHERE s.change = '{CHANGED}' AND ({ours} > {theirs}) IS NOT TRUE",
         f"the rows differ, and {newer_by} does not say which is newer",
+    )
+
+
+def _differing(writer: psycopg.Connection, staged: Staged) -> Conflict | None:
+    return name_rows(
+        writer,
+        staged,
+        f"{staged.relation} WHERE s.change = '{CHANGED}'",
+        "the rows differ, and nothing says which one counts (differing=refuse)",
     )
 
 

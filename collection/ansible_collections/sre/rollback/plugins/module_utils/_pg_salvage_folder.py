@@ -97,6 +97,7 @@ class NewFolder:
         self._partial = dest / f".{self.id}{_PARTIAL}"
         self._files: dict[str, CsvFile] = {}
         self._lock: int | None = None
+        self._published = False
         if not pretend:
             self._begin()
 
@@ -125,6 +126,7 @@ class NewFolder:
             (self._partial / _LOCK).unlink()
             _sync_folder(self._partial)
             self._partial.rename(self.path)
+            self._published = True
             _sync_folder(self._dest)
         except OSError as exc:
             raise _cannot_write(self._dest, exc) from exc
@@ -132,11 +134,12 @@ class NewFolder:
             self._unlock()
 
     def discard(self) -> None:
-        """Forget what was written, if it was not published."""
+        """Forget what was written, also when it was published already."""
         for file in self._files.values():
             file.abandon()
         if not self._pretend:
-            shutil.rmtree(self._partial, ignore_errors=True)
+            written = self.path if self._published else self._partial
+            shutil.rmtree(written, ignore_errors=True)
             self._unlock()
 
     def _begin(self) -> None:

@@ -42,6 +42,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_scope imp
 from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_sequences import (
     Advance,
     advances,
+    read_sequences,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_session import (
     Session,
@@ -89,7 +90,14 @@ def merged(params: t.Mapping[str, t.Any], *, check: bool) -> Result:
                 left.append(Left(compared[-1], reason))
                 continue
             newer_by = newer.get(pair.name)
-            counts, rows = stage(writer, pair, session.sides, number=number, newer_by=newer_by)
+            counts, rows = stage(
+                writer,
+                pair,
+                session.sides,
+                number=number,
+                newer_by=newer_by,
+                keep_differing=params["differing"] == "keep",
+            )
             compared.append(Compared(pair, counts))
             staged += [] if rows is None else [rows]
         left = [each for each in left if each.compared.counts.added]
@@ -110,13 +118,26 @@ class _Merging:
     check: bool
 
     def moves(self) -> list[Advance]:
-        """The sequences to advance."""
+        """The sequences to advance, as they are now: they went on while rows were compared."""
         included = {pair.name for pair in self.session.pairs}
-        return advances(*self.session.sequences, left_out=lambda table: table not in included)
+        return advances(
+            self.session.sequences,
+            read_sequences(self.target.writer),
+            left_out=lambda table: table not in included,
+        )
 
     def facts(self) -> Result:
         """What the folder of the inverse says about the merge."""
-        options = ("database", "reference", "tables", "exclude", "policy", "newer_by", "dest")
+        options = (
+            "database",
+            "reference",
+            "tables",
+            "exclude",
+            "policy",
+            "newer_by",
+            "differing",
+            "dest",
+        )
         return {
             "kind": MERGE,
             "created": now(),

@@ -51,14 +51,17 @@ class PolicyError(RollbackError):
 
 @dataclass(frozen=True)
 class Session:
-    """Both databases, each read in one snapshot, and the pairs of tables that were asked for."""
+    """Both databases, each read in one snapshot, and the pairs of tables that were asked for.
+
+    ``catalog`` is the reference's, ``sequences`` are the database's.
+    """
 
     database: str
     reference: str
     sides: Sides
     pairs: tuple[Pair, ...]
     catalog: Catalog
-    sequences: tuple[dict[TableName, Sequence], dict[TableName, Sequence]]
+    sequences: dict[TableName, Sequence]
 
 
 @contextlib.contextmanager
@@ -82,7 +85,7 @@ def open_session(params: t.Mapping[str, t.Any]) -> t.Iterator[Session]:
             sides=Sides(ours, theirs),
             pairs=tuple(pairs),
             catalog=catalogs[1],
-            sequences=(read_sequences(ours), read_sequences(theirs)),
+            sequences=read_sequences(ours),
         )
 
 

@@ -48,7 +48,7 @@ class RowsRefusedError(RollbackError):
 class Staged:
     """The rows of one table in a temporary table with the columns ``change, c0, c1 …``.
 
-    ``newer_by`` is the column that decides about changed rows; None keeps the reference's.
+    ``newer_by`` is the column that decides about changed rows; None when nothing does.
     """
 
     pair: Pair
@@ -115,11 +115,13 @@ def staging_name(number: int) -> str:
 class _Stager:
     """Makes the temporary table when the first row comes, for most tables are equal."""
 
-    def __init__(self, writer: psycopg.Connection, pair: Pair, number: int, *, newer: bool) -> None:
+    def __init__(
+        self, writer: psycopg.Connection, pair: Pair, number: int, *, changed: bool
+    ) -> None:
         self._writer = writer
         self._pair = pair
         self._name = f"pg_temp.{staging_name(number)}"
-        self._wanted = {ADDED, CHANGED} if newer else {ADDED}
+        self._wanted = {ADDED, CHANGED} if changed else {ADDED}
         self._stream: psycopg.Copy | None = None
         self._stack = contextlib.ExitStack()
 
@@ -153,14 +155,17 @@ def stage(
     *,
     number: int,
     newer_by: str | None,
+    keep_differing: bool,
 ) -> tuple[Counts, Staged | None]:
     """Compare ``pair`` and bring its rows that may be merged into a temporary table of ``writer``.
 
-    There is no table without such rows. The values take the reference's types on the way; raises
-    RowsRefusedError when one does not fit.
+    Rows that differ come along when a column decides about them, or when they must not simply be
+    kept. There is no table without any row. The values take the reference's types on the way;
+    raises RowsRefusedError when one does not fit.
     """
     try:
-        with _Stager(writer, pair, number, newer=newer_by is not None) as stager:
+        changed = newer_by is not None or not keep_differing
+        with _Stager(writer, pair, number, changed=changed) as stager:
             payload = Payload(database=pair.columns)
             counts = compare(pair, sides, payload=payload, receive=stager.receive)
     except psycopg.DatabaseError as exc:

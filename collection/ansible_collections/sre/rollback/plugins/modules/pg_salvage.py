@@ -68,8 +68,7 @@ options:
     default: []
   policy:
     description:
-      - With V(insert_missing), rows that O(reference) lacks are inserted. Rows that are in both and
-        differ stay as they are in O(reference).
+      - With V(insert_missing), rows that O(reference) lacks are inserted.
       - With V(prefer_newer), of rows that differ the one with the greater value in the column of
         O(newer_by) wins too. A row for which the column is equal or C(NULL) on one side cannot be
         decided, and the merge is refused.
@@ -81,9 +80,20 @@ options:
     description:
       - Column that decides, by table. Keys are patterns like those of O(tables); the first that
         matches counts, and one with a wildcard passes by tables that have no such column.
-      - Tables without an entry keep their rows that differ.
+      - O(differing) says what becomes of the rows of tables without an entry.
       - Required by O(policy=prefer_newer).
     type: dict
+  differing:
+    description:
+      - What becomes of rows that are in both databases, differ, and that O(newer_by) does not
+        decide.
+      - With V(keep), they stay as they are in O(reference). That is right when O(database) was
+        damaged, and nobody wrote to O(reference) yet.
+      - With V(refuse), the merge is refused and names them. That is right when users have written
+        to O(reference), for then one key may have been given to two different rows.
+    type: str
+    choices: [keep, refuse]
+    default: keep
   lock_timeout:
     description:
       - Seconds to wait for locks in O(reference) before a merge gives up; nothing is changed then.
@@ -97,9 +107,7 @@ options:
     type: str
 notes:
   - Merge after the swap and before users write to O(reference) again. A database that is still
-    staged is refused. When users have written, the same number may have been given to two
-    different rows; O(policy=insert_missing) then keeps the one in O(reference). Count first, and
-    look at the rows that differ.
+    staged is refused.
   - When two rows would share a unique value, or a row points at one that is not there, the merge is
     refused and names them by key.
   - Column values of rows are not returned, keys of refused rows are.
@@ -331,6 +339,7 @@ def argument_spec() -> dict[str, t.Any]:
             "default": "insert_missing",
         },
         "newer_by": {"type": "dict"},
+        "differing": {"type": "str", "choices": ["keep", "refuse"], "default": "keep"},
         "lock_timeout": {"type": "float", "default": 5.0},
         "since": {"type": "str"},
     }
