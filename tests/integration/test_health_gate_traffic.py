@@ -125,9 +125,9 @@ def test_isolation_of_a_service_with_a_shared_variable_fails_without_showing_the
 
 
 def test_isolation_finds_a_leak_in_an_error_page_too(app: HttpApp, probe_once: ProbeOnce) -> None:
-    app.answer = lambda request: reply(request, 500, "Traceback: user bob@example")
+    app.answer = lambda request: reply(request, 500, "Traceback: user alice@example")
     check = probe_once("isolation", timeout=30, **_isolation(app))
-    assert check["last_error"].startswith("an answer to Alice contains the marker of Bob (20 of 40")
+    assert check["last_error"].startswith("an answer to Bob contains the marker of Alice (20 of 40")
 
 
 @pytest.mark.parametrize(

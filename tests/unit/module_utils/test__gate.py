@@ -189,6 +189,13 @@ def test_gate_with_hold_needs_every_check_to_be_seen_once_more() -> None:
     assert feed(gate, "P", index=1, start=13.5).outcome == PASSED
 
 
+def test_gate_with_hold_takes_no_red_check_for_a_witness() -> None:
+    gate = Gate(gate_rules(check_rules("a"), check_rules("b"), required=1, hold=10.0))
+    feed(gate, "PPP", index=0)
+    assert feed(gate, "F", index=1, start=15.0).outcome is None
+    assert feed(gate, "P", index=0, start=16.0).outcome == PASSED
+
+
 def test_gate_whose_hold_was_broken_by_the_end_has_failed() -> None:
     gate = feed(Gate(gate_rules(check_rules(deadline=20.0), hold=10.0)), "PPPPPPPP")
     feed(gate, "FPPP", start=10.0)

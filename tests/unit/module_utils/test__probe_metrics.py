@@ -153,6 +153,11 @@ def test_increase_of_what_the_service_does_not_know_is_no_data(
         calculate(pages, metric=metric, labels=labels, function="increase")
 
 
+def test_increase_of_a_counter_without_any_series_yet_is_zero() -> None:
+    pages = ["# TYPE n counter\n"] * 2
+    assert calculate(pages, **ERRORS) == 0.0
+
+
 def test_increase_per_a_metric_that_stood_still_is_no_data() -> None:
     pages = ['n{code="200"} 100\nn{code="500"} 1\n'] * 2
     with pytest.raises(NoValueError, match="divide by"):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import math
 import queue
 import signal
 import threading
@@ -175,8 +176,8 @@ class GateRunner:
         self._due = [(0.0, index) for index in range(len(probes))]
         self._under_way: dict[int, Ticket] = {}
         self._limits: list[tuple[float, int]] = []
-        self._stuck: set[int] = set()
-        self._stuck_due: list[tuple[float, int]] = []
+        # Probes whose time is over but whose threads still wait, and when to count that again.
+        self._stuck: dict[int, float] = {}
         self._witnessed_hold: float | None = None
 
     def run(self) -> None:
@@ -197,7 +198,9 @@ class GateRunner:
 
     def _wake_at(self) -> float:
         moments = [self._gate.wake_at]
-        moments += [heap[0][0] for heap in (self._limits, self._stuck_due) if heap]
+        moments += self._stuck.values()
+        if self._limits:
+            moments.append(self._limits[0][0])
         if self._due and self._may_start:
             moments.append(self._due[0][0])
         return min(moments)
@@ -233,14 +236,16 @@ class GateRunner:
 
     def _note_stuck(self, now: float) -> None:
         # One thread for one check: a second one would only hang beside the first.
-        while self._stuck_due and self._stuck_due[0][0] <= now:
-            _due, index = heapq.heappop(self._stuck_due)
-            if index not in self._stuck:
-                heapq.heappush(self._due, (now, index))
-            elif not self._gate.checks[index].lost:
-                reason = "the probe before this one still hangs"
-                seen = Observation(now, self._probes[index].silence, None, reason)
-                self._observe(index, seen, now)
+        for index in [index for index, due in self._stuck.items() if due <= now]:
+            reason = "the probe before this one still hangs"
+            self._gate.observe(index, Observation(now, self._probes[index].silence, None, reason))
+            self._count_stuck(index, now)
+
+    def _count_stuck(self, index: int, now: float) -> None:
+        """Count it once more when a further probe would have been silent for too long, too."""
+        rules = self._gate.checks[index].rules
+        again = math.inf if self._gate.checks[index].lost else now
+        self._stuck[index] = again + max(rules.period, rules.timeout)
 
     def _end_overdue(self, now: float) -> None:
         while self._limits and self._limits[0][0] <= now:
@@ -248,9 +253,9 @@ class GateRunner:
             ticket = self._under_way.get(index)
             if ticket is None or ticket.ends_by != ends_by:
                 continue
-            self._stuck.add(index)
             ticket.leash.expire()
-            self._observe(index, self._silence(ticket, now), ticket.started)
+            self._gate.observe(index, self._silence(ticket, now))
+            self._count_stuck(index, now)
 
     def _take_in(self, patience: float) -> None:
         """Everything that has ended, after waiting for the first for ``patience`` seconds."""
@@ -264,19 +269,20 @@ class GateRunner:
         del self._under_way[ticket.index]
         if ticket.index in self._stuck:
             # It has been recorded as silent already; now its check can be probed again.
-            self._stuck.discard(ticket.index)
+            del self._stuck[ticket.index]
+            self._schedule(ticket, ended.at)
             return
         seen = Observation(ended.at, ended.outcome, ended.at - ticket.started, ended.reason)
         if ended.at > ticket.ends_by:
             seen = self._silence(ticket, ended.at)
-        self._observe(ticket.index, seen, ticket.started)
+        self._gate.observe(ticket.index, seen)
+        self._schedule(ticket, ended.at)
 
     def _silence(self, ticket: Ticket, at: float) -> Observation:
         return Observation(at, self._probes[ticket.index].silence, None, ticket.leash.verdict)
 
-    def _observe(self, index: int, seen: Observation, started: float) -> None:
-        self._gate.observe(index, seen)
-        due = max(started + self._gate.checks[index].rules.period, seen.at)
-        if seen.at < self._gate.hold_ends_at:
+    def _schedule(self, ticket: Ticket, now: float) -> None:
+        due = max(ticket.started + self._gate.checks[ticket.index].rules.period, now)
+        if now < self._gate.hold_ends_at:
             due = min(due, self._gate.hold_ends_at)
-        heapq.heappush(self._stuck_due if index in self._stuck else self._due, (due, index))
+        heapq.heappush(self._due, (due, ticket.index))

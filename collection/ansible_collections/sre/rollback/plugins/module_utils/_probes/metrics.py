@@ -203,8 +203,6 @@ def quantile_of(history: t.Sequence[Scrape], buckets: Selector, share: float) ->
     rank, lower, below = share * total, 0.0, 0.0
     for bound in sorted(counts):
         if counts[bound] >= rank:
-            if math.isinf(bound):
-                return math.inf
             inside = counts[bound] - below
             return bound if bound <= 0 else lower + (bound - lower) * (rank - below) / inside
         lower, below = bound, counts[bound]
