@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,22 @@ def test_collection_tarball_installs_with_the_same_version(stranger: Path, tmp_p
     installed = tmp_path / "there" / "ansible_collections" / "sre" / "rollback"
     assert (installed / "playbooks" / "emergency.yml").is_file()
     assert tarball.name == "sre-rollback-0.1.0.tar.gz"
+
+
+@pytest.mark.attack
+@pytest.mark.timeout(900)
+def test_drill_runs_from_the_installed_wheel_without_a_checkout(stranger: Path) -> None:
+    home = Path(tempfile.mkdtemp(prefix="rollback-stranger-"))
+    home.chmod(0o755)
+    wheel = next(stranger.parents[1].glob("*.whl"))
+    subprocess.run([stranger / "pip", "install", "--quiet", f"{wheel}[lab]"], check=True)
+    lab = ["--dir", str(home / "lab")]
+    try:
+        done = _run(stranger, "rollback-playbook", "drill", "full", "--scale", "0.01", *lab,
+                    home=home)  # fmt: skip
+
+        assert done.returncode == 0, done.stderr
+        assert "data whole again" in done.stderr
+    finally:
+        _run(stranger, "rollback-playbook", "lab", "down", "--purge", *lab, home=home)
+        shutil.rmtree(home)
