@@ -3,11 +3,13 @@
 Run it as ``python benchmarks/redis_flush.py``. Keys have 100 bytes. Times are those of whole
 processes, start included, as a person waits for them. ``stall`` is how long another client had to
 wait for an answer, which includes what the machine's scheduler adds: see the line ``idle``.
+With ``--round-trip-ms`` the server is that far away, for the flushing client only.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import statistics
 import subprocess
@@ -17,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import redis
-from valkey_server import Stall, run_module, running_valkey, watched_stall
+from valkey_server import Stall, at_a_distance, run_module, running_valkey, watched_stall
 
 _LOOP = """
 import sys, redis
@@ -86,11 +88,12 @@ def idle(_port: int) -> None:
     time.sleep(3)
 
 
-def measure(port: int, act: Callable[[int], None]) -> Measurement:
+def measure(port: int, act: Callable[[int], None], round_trip: float) -> Measurement:
     stall: Stall
-    with watched_stall(port) as stall:
+    distance = at_a_distance(port, round_trip) if round_trip else contextlib.nullcontext(port)
+    with distance as reached, watched_stall(port) as stall:
         begun = time.monotonic()
-        act(port)
+        act(reached)
         seconds = time.monotonic() - begun
     return Measurement(seconds, stall.worst, stall.usual)
 
@@ -99,6 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", type=int, default=2_000_000, help="keys in all")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--round-trip-ms", type=float, default=0.0)
     arguments = parser.parse_args()
     ways: dict[str, Callable[[int], None]] = {
         "redis_flush": ours,
@@ -118,7 +122,7 @@ def main() -> None:
             results = []
             for _run in range(arguments.runs):
                 fill(port, arguments.scale)
-                results.append(measure(port, act))
+                results.append(measure(port, act, arguments.round_trip_ms / 1000))
             medians[name] = statistics.median(each.seconds for each in results)
             ratio = medians[name] / medians["redis_flush"]
             worst = statistics.median(each.worst for each in results)

@@ -43,6 +43,36 @@ waits.sort()
 print(waits[-1] * 1000, waits[int(len(waits) * 0.999)] * 1000, len(waits), flush=True)
 """
 
+# Each direction is late by half of the round trip; nothing is limited but that.
+_DISTANCE = """
+import asyncio, sys
+port, delay = int(sys.argv[1]), float(sys.argv[2]) / 2
+async def carry(reader, writer, loop):
+    while data := await reader.read(1 << 18):
+        loop.call_later(delay, writer.write, data)
+    loop.call_later(delay, writer.close)
+async def accept(reader, writer):
+    loop = asyncio.get_running_loop()
+    back, there = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
+    await asyncio.gather(carry(reader, there, loop), carry(back, writer, loop))
+async def main():
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=1 << 20)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+asyncio.run(main())
+"""
+
+
+@contextlib.contextmanager
+def at_a_distance(port: int, round_trip: float) -> Iterator[int]:
+    """A port behind which the server is ``round_trip`` seconds away."""
+    arguments = [sys.executable, "-c", _DISTANCE, str(port), str(round_trip)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as proxy:
+        try:
+            yield int(proxy.stdout.readline())
+        finally:
+            proxy.terminate()
+
 
 @contextlib.contextmanager
 def running_valkey() -> Iterator[int]:

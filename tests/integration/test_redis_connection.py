@@ -229,3 +229,13 @@ def test_cluster_never_takes_one_node_alone(
 
     assert result["counts"][0]["removed"] == own
     assert [node.dbsize() for node in nodes] == [0, *others]
+
+
+def test_a_cluster_has_no_other_database(
+    cluster: RedisClusterServers, run_module: RunModule
+) -> None:
+    breaker = {**cluster.login, "breakers": ["a"], "state": "open", "db": 2}
+
+    result = run_module("circuit_breaker", breaker)
+
+    assert "only database 0 can be used, not 2" in result["msg"]

@@ -11,6 +11,7 @@ import pytest
 
 from tests.module_runner import RunModule, start_module
 from tests.real_servers import RedisServer, free_port, start_valkey, stop
+from tests.redis_topologies import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -151,14 +152,11 @@ def test_redis_flush_on_a_server_that_cannot_save_is_refused(
 def test_redis_flush_whose_server_dies_says_what_was_left(tmp_path: Path) -> None:
     server = RedisServer(free_port())
     process = start_valkey(tmp_path, server.port)
-    pipeline = server.client().pipeline(transaction=False)
-    for number in range(300000):
-        pipeline.set(f"page:{number}", "x")
-    pipeline.execute()
+    client = server.client()
+    client.mset({f"page:{number}": "x" for number in range(100000)})
     options = {**server.login, "patterns": ["page:*"], "max_stall_ms": 1, "login_timeout": 2}
     flushing = start_module("redis_flush", options)
-    while server.client().dbsize() > 290000:
-        pass
+    wait_until(lambda: client.dbsize() < 99000)
     process.kill()
     process.wait()
     result = json.loads(flushing.communicate()[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import threading
 import time
@@ -222,6 +223,30 @@ def test_a_restore_point_that_fills_up_stops_the_flush_and_can_be_restored(
         assert "would become larger" in result["msg"]
         run_module("redis_flush", {**valkey_server.login, **result["undo"]["args"]})
     assert _contents(valkey_server) == before
+
+
+def test_a_disk_that_fills_up_stops_the_flush_and_everything_comes_back(
+    valkey_server: RedisServer, run_module: RunModule, tmp_path: Path
+) -> None:
+    _fill(valkey_server, 20000)
+    before = _contents(valkey_server)
+    path = str(tmp_path / "cache.jsonl")
+    options = {**valkey_server.login, "patterns": ["page:*"], "restore_point": path}
+
+    process = start_module(
+        "redis_flush",
+        options,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000)),
+    )
+    result = json.loads(process.communicate()[0])
+    left = valkey_server.client().dbsize()
+    run_module("redis_flush", {**valkey_server.login, **result["undo"]["args"]})
+
+    assert "cannot be written: File too large" in result["msg"]
+    assert "keys were removed before that, and are in it" in result["msg"]
+    assert left < len(before) - 1000
+    after = _contents(valkey_server)
+    assert after.keys() >= before.keys() - {b"page:brief"}
 
 
 @pytest.mark.parametrize(

@@ -179,8 +179,13 @@ def connect(params: t.Mapping[str, t.Any], *, db: int = 0) -> Client:
     client = connect_server(address, options, db=db)
     if options.cluster == "never" or not is_cluster_node(client):
         return client
+    client.close()
+    if db:
+        raise RedisConnectionError(
+            f"{address} is a node of a cluster, where only database 0 can be used, not {db}. "
+            "Nothing was changed. Correct db."
+        )
     with connection_errors(address, options):
-        client.close()
         return redis.cluster.RedisCluster(
             host=address.host, port=address.port, **options.client_arguments()
         )

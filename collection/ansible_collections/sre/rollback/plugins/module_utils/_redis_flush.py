@@ -52,7 +52,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._redis_wire import Wi
 
 # Larger batches gain nothing.
 _LARGEST_BATCH = 2500
-_LARGEST_KEPT_BATCH = 500
+_LARGEST_KEPT_BATCH = 2000
 
 # A synchronous FLUSHDB answers when it is done.
 _SYNCHRONOUS_FLUSH_TIMEOUT = 600.0
@@ -179,8 +179,9 @@ class Flush:
         for pattern, selection in self._order.selections().items():
             remover = make_remover(wire)
             walk(wire, selection, pace, remover, self.report.tally(pattern))
-            self.report.unsettled += getattr(remover, "unsettled", 0)
-        self.report.longest_batch = max(self.report.longest_batch, pace.longest)
+            self.report.unsettled += remover.unsettled
+            longest = max(pace.longest, remover.longest)
+            self.report.longest_batch = max(self.report.longest_batch, longest)
 
     def _remove_moved(self, database: Database) -> None:
         """Remove keys whose slot went to another node of the cluster during the walk."""

@@ -28,6 +28,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._redis_restore_point 
 )
 from ansible_collections.sre.rollback.plugins.module_utils._redis_sweep import (
     CountOnly,
+    Remover,
     Tally,
     refused_removal,
 )
@@ -49,7 +50,7 @@ _MEASURED, _MEASURED_TOGETHER = 500, 20
 _LONGER_EXPIRY = len(str(10**12))
 
 
-class KeepAndRemove:
+class KeepAndRemove(Remover):
     """Keeps every batch on the disk before it is removed.
 
     On one server a batch is removed only when none of its values has changed since it was kept.
@@ -69,14 +70,15 @@ class KeepAndRemove:
         self._removed_before = 0
         self.unsettled = 0
 
+    @property
+    def longest(self) -> float:  # type: ignore[override]
+        return self._pace.longest
+
     def requests(self, encoded: bytes, number: int) -> list[bytes]:  # noqa: ARG002
         keys = decode_keys(encoded)
         while keys:
             batch, keys = keys[: self._pace.size], keys[self._pace.size :]
-            started = time.monotonic()
-            kept = self._keep_and_remove(batch)
-            # A batch is two answers of the server, so others wait for half of this at most.
-            self._pace.record((time.monotonic() - started) / 2 if kept else 0)
+            self._keep_and_remove(batch)
         return []
 
     def settle(self, answers: t.Sequence[int | str], tally: Tally) -> None:  # noqa: ARG002
@@ -84,7 +86,7 @@ class KeepAndRemove:
         self._removed_before += self._removed
         self._removed = 0
 
-    def _keep_and_remove(self, batch: t.Sequence[bytes]) -> int:
+    def _keep_and_remove(self, batch: t.Sequence[bytes]) -> None:
         for attempt in range(_ATTEMPTS):
             watch = not self._database.clustered and attempt < _ATTEMPTS - 1
             start = self._writer.position()
@@ -94,7 +96,7 @@ class KeepAndRemove:
             if removed is not None:
                 self._removed += removed
                 self.unsettled += 0 if watch else len(kept)
-                return len(kept)
+                return
             self._writer.forget(start, len(kept))
         raise AssertionError("the last attempt always removes")
 
@@ -103,7 +105,9 @@ class KeepAndRemove:
         commands += [encode_command(b"WATCH", *batch)] if watch else []
         for key in batch:
             commands += [encode_command(b"PTTL", key), encode_command(b"DUMP", key)]
+        started = time.monotonic()
         now, *answers = self._wire.exchange_encoded(commands)
+        self._pace.record(time.monotonic() - started)
         self._raise_first_error([now, *answers])
         answers = answers[1:] if watch else answers
         milliseconds = int(now[0]) * 1000 + int(now[1]) // 1000

@@ -148,7 +148,7 @@ class RestorePoint:
     def read(self) -> t.Iterator[KeptKey]:
         """The keys, in the order of their removal."""
         with pathlib.Path(self.path).open("rb") as lines:
-            next(lines)
+            lines.readline()
             for number, line in enumerate(lines, start=2):
                 if line.endswith(b"\n"):
                     yield _parse_line(line, self.path, number)

@@ -86,15 +86,24 @@ class Selection:
         return True
 
 
-class Remover(t.Protocol):
-    """What is done with chosen keys: the requests to send, and what their answers mean."""
+class Remover:
+    """What is done with chosen keys: the requests to send, and what their answers mean.
 
-    def requests(self, encoded: bytes, number: int) -> list[bytes]: ...
+    ``unsettled`` counts values that may have changed between being kept and being removed, and
+    ``longest`` is the longest time in seconds that it kept the server busy by itself.
+    """
 
-    def settle(self, answers: t.Sequence[int | str], tally: Tally) -> None: ...
+    unsettled = 0
+    longest = 0.0
+
+    def requests(self, encoded: bytes, number: int) -> list[bytes]:
+        raise NotImplementedError
+
+    def settle(self, answers: t.Sequence[int | str], tally: Tally) -> None:
+        raise NotImplementedError
 
 
-class CountOnly:
+class CountOnly(Remover):
     """Removes nothing."""
 
     def requests(self, encoded: bytes, number: int) -> list[bytes]:  # noqa: ARG002
@@ -104,7 +113,7 @@ class CountOnly:
         pass
 
 
-class RemoveTogether:
+class RemoveTogether(Remover):
     """One command for all keys of a batch."""
 
     def __init__(self, verb: bytes) -> None:
@@ -120,7 +129,7 @@ class RemoveTogether:
             tally.removed += answer
 
 
-class RemoveBySlot:
+class RemoveBySlot(Remover):
     """One command for the keys of each slot of a batch: a cluster takes no other."""
 
     def __init__(self, verb: bytes) -> None:

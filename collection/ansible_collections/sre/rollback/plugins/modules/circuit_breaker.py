@@ -97,6 +97,7 @@ options:
         C(http://10.0.0.7:8080/actuator). Required by O(provider=resilience4j).
       - All are tried. One that does not answer, or does not know a breaker to open, is a failure
         after the others were changed.
+      - O(validate_certs), O(ca_certs), O(client_cert_file) and O(client_key_file) hold here too.
     type: list
     elements: str
   url_username:
