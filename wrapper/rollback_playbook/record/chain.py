@@ -45,39 +45,61 @@ def source_of(incident: str) -> str:
     return f"/incidents/{incident}"
 
 
-def sealed(
-    draft: Draft, *, data: bytes, incident: str, sequence: int, prevhash: str, secret: bytes
-) -> tuple[RecordEvent, bytes]:
-    """The event and its line (with the newline). ``data`` is the canonical JSON of its data.
+class Sealer:
+    """Makes the lines of one incident."""
 
-    Raises ValueError when the type is not made of dotted words.
-    """
+    def __init__(self, incident: str) -> None:
+        self._incident = incident
+        self._source = source_of(incident)
+        self._between = between(incident)
+
+    def line(
+        self, draft: Draft, *, data: bytes, sequence: int, prevhash: str, secret: bytes
+    ) -> tuple[RecordEvent, bytes]:
+        """The event and its line, with the newline. ``data`` is the canonical JSON of its data.
+
+        Raises ValueError when the type is not made of dotted words.
+        """
+        text = sequence_text(sequence)
+        number = text.encode()
+        front = b'{"data":%b' % data
+        if draft.counter is not None:
+            front = b'{"counter":%d,"data":%b' % (draft.counter, data)
+        back = self._between % (number, prevhash.encode(), number) + _end(draft)
+        digest = hmac.digest(secret, front + back[1:], "sha256").hex()
+        line = b'%b,"hash":"%b%b\n' % (front, digest.encode(), back)
+        return self._event(draft, text, sequence, prevhash, digest), line
+
+    def _event(
+        self, draft: Draft, text: str, sequence: int, prevhash: str, digest: str
+    ) -> RecordEvent:
+        return RecordEvent(
+            id=f"{self._incident}.{text}",
+            source=self._source,
+            type=draft.type,
+            time=draft.time,
+            subject=draft.subject,
+            data=draft.data,
+            sequence=sequence,
+            prevhash=prevhash,
+            hash=digest,
+            counter=draft.counter,
+        )
+
+
+def between(incident: str) -> bytes:
+    """What stands between ``hash`` and ``subject``, for a sequence, a prevhash, a sequence."""
+    return (
+        f'","id":"{incident}.%b","prevhash":"%b","sequence":"%b",'
+        f'"source":"{source_of(incident)}","specversion":"{SPEC_VERSION}",'
+    ).encode()
+
+
+def _end(draft: Draft) -> bytes:
     if not _is_type(draft.type):
         raise ValueError(f"{draft.type!r} is not an event type")
-    text = sequence_text(sequence)
-    source = source_of(incident)
-    identity = f"{incident}.{text}"
     subject = b'"subject":%b,' % _quoted(draft.subject) if draft.subject else b""
-    counter = b"" if draft.counter is None else b'"counter":%d,' % draft.counter
-    front = b"{" + counter + b'"data":' + data
-    back = (
-        f'"id":"{identity}","prevhash":"{prevhash}","sequence":"{text}","source":"{source}",'
-        f'"specversion":"{SPEC_VERSION}",'
-    ).encode() + (subject + f'"time":"{draft.time}","type":"{draft.type}"}}'.encode())
-    digest = hmac.digest(secret, front + b"," + back, "sha256").hex()
-    event = RecordEvent(
-        id=identity,
-        source=source,
-        type=draft.type,
-        time=draft.time,
-        subject=draft.subject,
-        data=draft.data,
-        sequence=sequence,
-        prevhash=prevhash,
-        hash=digest,
-        counter=draft.counter,
-    )
-    return event, front + b',"hash":"' + digest.encode() + b'",' + back + b"\n"
+    return b'%b"time":"%b","type":"%b"}' % (subject, draft.time.encode(), draft.type.encode())
 
 
 @lru_cache(maxsize=4096)
@@ -144,10 +166,7 @@ class Follower:
     """
 
     def __init__(self, incident: str) -> None:
-        self._between = (
-            f'","id":"{incident}.%b","prevhash":"%b","sequence":"%b",'
-            f'"source":"{source_of(incident)}","specversion":"{SPEC_VERSION}",'
-        ).encode()
+        self._between = between(incident)
         self.sequence = 0
         self.hash = GENESIS.encode()
 

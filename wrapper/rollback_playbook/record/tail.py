@@ -17,7 +17,7 @@ from rollback_playbook.record.reading import MAX_LINE, parse_line, read_lines
 _LOOK_BACK = 1_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tail:
     """Size of the file in bytes, the last good line, and what a crash left behind it.
 
@@ -30,8 +30,11 @@ class Tail:
     torn: bytes = b""
     unended: bool = False
 
-    def after(self, event: RecordEvent, written: int) -> Tail:
-        return Tail(size=self.size + written, sequence=event.sequence, hash=event.hash)
+    def advance(self, event: RecordEvent, written: int) -> None:
+        """One more good line of so many bytes."""
+        self.size += written
+        self.sequence, self.hash = event.sequence, event.hash
+        self.torn, self.unended = b"", False
 
 
 def tail_of(path: Path, keys: Keyring, on_event: Callable[[RecordEvent], None]) -> Tail:

@@ -18,7 +18,7 @@ from typing import Any, Protocol, Self
 from rollback_playbook.errors import RecordError
 from rollback_playbook.events.canonical import canonical
 from rollback_playbook.events.model import Draft, RecordEvent, timestamp, utc_text
-from rollback_playbook.record.chain import sealed
+from rollback_playbook.record.chain import Sealer
 from rollback_playbook.record.folder import IncidentFolder, to_json, write_private
 from rollback_playbook.record.head import Head, write_head
 from rollback_playbook.record.keys import Key, Keyring
@@ -73,6 +73,7 @@ class RecordWriter:
         self._tail = tail
         self._summary = summary
         self._lock = threading.Lock()
+        self._sealer = Sealer(folder.id)
         self._descriptor = _opened(folder)
         self._closed = False
 
@@ -131,7 +132,7 @@ class RecordWriter:
         text = content if isinstance(content, str) else content.decode(errors="replace")
         try:
             self.folder.evidence.mkdir(mode=0o700, exist_ok=True)
-            path = _free(self.folder.evidence / _file_name(name))
+            path = _free(self.folder.evidence / _file_name(self._redaction.text(name)))
             clean = self._write_redacted(path, text)
         except OSError as error:
             raise self._error(error) from error
@@ -143,7 +144,7 @@ class RecordWriter:
     def write_file(self, name: str, text: str) -> None:
         """Put a derived text, such as the report, into the incident's folder; redacted."""
         try:
-            self._write_redacted(self.folder.path / _file_name(name), text)
+            self._write_redacted(self.folder.path / _file_name(self._redaction.text(name)), text)
         except OSError as error:
             raise self._error(error) from error
 
@@ -167,6 +168,7 @@ class RecordWriter:
             self._closed = True
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+                self._require_file()
                 self._catch_up()
                 os.fsync(self._descriptor)
                 self._write_summary(durable=True)
@@ -192,10 +194,13 @@ class RecordWriter:
 
     def _clean(self, draft: Draft) -> tuple[Draft, bytes]:
         data, text = self._redaction.encoded(draft.data)
+        subject = self._redaction.text(draft.subject) if draft.subject else ""
+        if data is draft.data and subject == draft.subject and draft.time:
+            return draft, text
         clean = Draft(
             type=draft.type,
             data=data,
-            subject=self._redaction.text(draft.subject) if draft.subject else "",
+            subject=subject,
             time=draft.time or timestamp(),
             counter=draft.counter,
             sync=draft.sync,
@@ -203,6 +208,8 @@ class RecordWriter:
         return clean, text
 
     def _append(self, draft: Draft, data: bytes) -> RecordEvent:
+        if draft.sync or draft.type in _MILESTONES:
+            self._require_file()
         self._catch_up()
         if self._tail.torn:
             torn = TornLine.draft(self._tail.torn)
@@ -215,16 +222,15 @@ class RecordWriter:
         return event
 
     def _put(self, draft: Draft, data: bytes, *, before: bytes = b"") -> RecordEvent:
-        event, line = sealed(
+        event, line = self._sealer.line(
             draft,
             data=data,
-            incident=self.incident,
             sequence=self._tail.sequence + 1,
             prevhash=self._tail.hash,
             secret=self._key.secret,
         )
-        self._write(before + line)
-        self._tail = self._tail.after(event, len(before) + len(line))
+        self._write(before + line if before else line)
+        self._tail.advance(event, len(before) + len(line))
         self._summary.apply(event)
         return event
 
@@ -241,16 +247,18 @@ class RecordWriter:
 
     def _catch_up(self) -> None:
         """Goes on behind what another writer of this record has written meanwhile."""
-        status = os.fstat(self._descriptor)
-        if status.st_nlink == 0:
-            raise RecordError(
-                f"the record {self.folder.events} was removed while it was being written"
-            )
-        if status.st_size == self._tail.size:
+        if os.lseek(self._descriptor, 0, os.SEEK_END) == self._tail.size:
             return
         self._tail, events = tail_after(self.folder.events, self._tail, self._keys)
         for event in events:
             self._summary.apply(event)
+
+    def _require_file(self) -> None:
+        """Not with every event, for its cost: what is written to a removed file is lost."""
+        if os.fstat(self._descriptor).st_nlink == 0:
+            raise RecordError(
+                f"the record {self.folder.events} was removed while it was being written"
+            )
 
     def _write_derived(self) -> None:
         """Summary and head are written again at the end; a failure now loses nothing."""

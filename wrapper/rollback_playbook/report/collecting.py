@@ -22,6 +22,9 @@ from rollback_playbook.report.view import (
 _MOST_CHANGES = 2_000
 _MOST_ROWS = 5_000
 _MOST_WARNINGS = 50
+_MOST_GATES = 500
+#: Of one host; what comes after is drawn into the last one.
+_MOST_BARS = 300
 _MESSAGE = 300
 
 
@@ -38,6 +41,7 @@ class _Collector:
         self._last = ""
         self._phase: Bar | None = None
         self._phase_begun: RecordEvent | None = None
+        self._changes = 0
         self._failures: list[tuple[int | None, Row]] = []
         self._rescued: set[int] = set()
 
@@ -153,10 +157,10 @@ class _Collector:
         self._host_bar(event, status)
         self._warn(event)
         ignored = bool(event.data.get("ignored"))
-        if status in ("failed", "unreachable") and not ignored:
+        if status in _BAD and not ignored and len(self._failures) < _MOST_ROWS:
             what = f"{event.subject}: {event.data.get('task')} {status}: {_message(event)}"
             self._failures.append((event.counter, self._row(event, what, tone="bad")))
-        if status in ("changed", "failed", "unreachable"):
+        if status == "changed" or status in _BAD:
             self._change(event, "ignored" if ignored else status)
         if event.data.get("action") in _DATA_MODULES and status != "skipped":
             self._data_facts(event)
@@ -167,7 +171,8 @@ class _Collector:
             return
         bars = self._view.hosts.setdefault(event.subject, [])
         start = end - seconds
-        if bars and bars[-1].name == self._phase_name and bars[-1].status == status:
+        same = bars and bars[-1].name == self._phase_name and bars[-1].status == status
+        if same or len(bars) >= _MOST_BARS:
             bars[-1].end = max(bars[-1].end, end)
         else:
             bars.append(Bar(self._phase_name, start, end, status))
@@ -181,10 +186,11 @@ class _Collector:
             self._view.warnings.append(_short(text))
 
     def _change(self, event: RecordEvent, status: str) -> None:
-        changes = self._view.changes.setdefault(event.subject, [])
-        if sum(map(len, self._view.changes.values())) >= _MOST_CHANGES:
+        if self._changes >= _MOST_CHANGES:
             self._view.omitted_changes += 1
             return
+        self._changes += 1
+        changes = self._view.changes.setdefault(event.subject, [])
         result = event.data.get("result") or {}
         changes.append(
             Change(
@@ -230,7 +236,7 @@ class _Collector:
             else (),
             message=_short(str(event.data.get("msg") or "")),
         )
-        self._view.gates.append(gate)
+        self._view.gates = [*self._view.gates, gate][-_MOST_GATES:]
         tone = "good" if passed else "bad"
         self._add(event, f"gate {outcome}: {gate.name}", seconds=gate.seconds, tone=tone)
 
@@ -362,6 +368,8 @@ _COLLECT: dict[str, Callable[[_Collector, RecordEvent], None]] = {
     "incident.closed": _Collector._closed,
 }
 
+
+_BAD = ("failed", "unreachable")
 
 #: Status of a phase → what a person calls it, and its tone.
 _PHASE_ENDS = {

@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -238,6 +240,41 @@ def test_append_after_a_half_line_that_could_not_be_taken_back_names_it(
 
 def _refuse(*_: object) -> None:
     raise OSError(errno.EPERM, "Operation not permitted")
+
+
+_FILL = """
+import resource, signal, sys
+from pathlib import Path
+from rollback_playbook.errors import RecordError
+from rollback_playbook.record.incidents import create_incident
+from rollback_playbook.record.keys import Keyring
+from rollback_playbook.record.redaction import Redactor
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+path = Path(sys.argv[1])
+writer = create_incident(path / "incidents", scenario="full", environment="lab",
+                         keys=Keyring(path / "keys"), redaction=Redactor())
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    while True:
+        writer.append("task.started", {"text": "x" * 300})
+except RecordError as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+writer.append("task.started", {"text": "there is room again"})
+writer.close()
+"""
+
+
+@pytest.mark.parametrize("room", [3000, 3100, 3333])
+def test_append_beyond_a_limit_of_the_system_leaves_a_record_that_verifies(
+    workplace: Workplace, tmp_path: Path, room: int
+) -> None:
+    argv = [sys.executable, "-c", _FILL, str(tmp_path), str(room)]
+    ran = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert "cannot be written: File too large" in ran.stdout
+    (path,) = workplace.root.iterdir()
+    assert verify(IncidentFolder(path), workplace.keys).ok
+    assert list(read_events(path / "events.jsonl"))[-1].data == {"text": "there is room again"}
 
 
 def test_append_to_a_record_that_was_removed_meanwhile_is_refused(workplace: Workplace) -> None:

@@ -224,6 +224,7 @@ def test_kind_of_key_tells_secrets_from_what_is_about_them(key: str, kind: str) 
         ),
         pytest.param({"n": 4111111111111111}, {"n": "[redacted:card]"}, id="card-as-number"),
         pytest.param({"order_id": 4111111111111111}, {"order_id": 4111111111111111}, id="id"),
+        pytest.param({"id": "4111 1111 1111 1111"}, {"id": "[redacted:card]"}, id="no-id"),
         pytest.param({"bytes": "4111111111111111"}, {"bytes": "4111111111111111"}, id="measure"),
         pytest.param(
             {"rows": [{"who": "sam@x.org"}]}, {"rows": [{"who": "[redacted:email]"}]}, id="row"

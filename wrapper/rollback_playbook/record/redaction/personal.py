@@ -55,24 +55,27 @@ def _is_no_person(local: str, top: str) -> bool:
     return top.lower() in _UNITS or local.lower() in _NO_PERSON
 
 
-def without_numbers(text: str) -> str:
-    """``text`` with marks in place of payment cards and telephone numbers."""
-    text = _without_cards(text)
+def without_numbers(text: str, *, bare: bool = True) -> str:
+    """``text`` with marks in place of payment cards and telephone numbers.
+
+    Without ``bare``, digits in a row are taken for an identifier or a measure.
+    """
+    text = _without_cards(text, bare=bare)
     text = _INTERNATIONAL.sub(_phone, text)
     return _NATIONAL.sub(_phone, text)
 
 
 def has_numbers(text: str) -> bool:
     """Whether ``without_numbers`` might find something; cheap, since most texts have nothing."""
-    shape = text.translate(_SHAPE)
-    if any(each in shape for each in _SHAPES):
-        return True
-    return _FEWEST_CARD_DIGITS in shape.replace("-", "").replace(" ", "")
+    return _NUMBERS.search(text) is not None
 
 
-_SHAPE = {ord(digit): "0" for digit in "123456789"}
-_SHAPES = ("+0", "(000)", "000-000-0000", "000.000.0000")
-_FEWEST_CARD_DIGITS = "0" * 13
+#: Begins with a set of characters, so that the search jumps from digit to digit: ``+1``,
+#: ``555)``, ``555-123-4567``, ``4111 1111`` and thirteen digits in a row.
+_NUMBERS = re.compile(
+    r"[+0-9](?:(?<=\+)[1-9]"
+    r"|[0-9]{2}(?:\)|[-.][0-9]{3}[-.][0-9]{4}|[0-9](?:[ -][0-9]{4}|[0-9]{9})))"
+)
 
 
 def is_card(number: str) -> bool:
@@ -80,12 +83,13 @@ def is_card(number: str) -> bool:
     return _has_issuer(number) and _luhn(number)
 
 
-def _without_cards(text: str) -> str:
+def _without_cards(text: str, *, bare: bool) -> str:
     parts: list[str] = []
     done = 0
     for match in _CARD.finditer(text):
         number = match[1].replace(" ", "").replace("-", "")
-        if match.start() >= done and is_card(number):
+        looked_at = match.start() >= done and (bare or number != match[1])
+        if looked_at and is_card(number):
             parts += [text[done : match.start()], mark("card")]
             done = match.end(1)
     return "".join([*parts, text[done:]]) if parts else text

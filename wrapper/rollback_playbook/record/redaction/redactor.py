@@ -147,9 +147,9 @@ class Redactor:
             value = patterns.without_secrets(value)
         if "@" in value:
             value = personal.without_addresses(value)
-        if measure or not personal.has_numbers(value):
+        if not personal.has_numbers(value):
             return value
-        return personal.without_numbers(value)
+        return personal.without_numbers(value, bare=not measure)
 
     def _number(self, value: float, *, kind: str, measure: bool) -> Any:
         """Numbers under a key such as ``token`` count something or fence something."""
