@@ -213,6 +213,25 @@ def test_second_operator_is_refused_while_the_environment_is_locked(broken: Oper
     assert taken.returncode == 0, taken.stderr
 
 
+@pytest.mark.attack
+def test_attempt_that_failed_half_way_keeps_users_out_and_the_next_one_finishes_it(
+    broken: Operator,
+) -> None:
+    processes.control(broken.lab, "stop", "valkey")
+    failed = broken.types("full", "-i", "lab", "-e", '{"protect_breakers": []}')
+    users = broken.users_get()
+    processes.control(broken.lab, "start", "valkey")
+
+    finished = broken.types("full", "-i", "lab", "--take-over", "--reason", "once more")
+
+    assert failed.returncode == 4, failed.stderr
+    assert "Not done: Switch" in failed.stderr
+    assert users == "maintenance"
+    assert finished.returncode == 0, finished.stderr
+    assert "did not finish" in finished.stderr
+    assert broken.users_get() == "ok"
+
+
 def _stop_database(operator: Operator) -> Callable[[], None]:
     processes.control(operator.lab, "stop", "postgres")
 
