@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -11,7 +12,11 @@ import yaml
 from ansible_collections.sre.rollback.plugins.doc_fragments._health_checks import (
     ModuleDocFragment,
 )
-from ansible_collections.sre.rollback.plugins.module_utils import _probes
+from ansible_collections.sre.rollback.plugins.module_utils import (
+    _postgres,
+    _probes,
+    _redis,
+)
 from ansible_collections.sre.rollback.plugins.module_utils._gate_plan import gate_argument_spec
 from ansible_collections.sre.rollback.plugins.module_utils._probes.registry import KINDS
 from ansible_collections.sre.rollback.plugins.modules import health_gate
@@ -73,3 +78,22 @@ def test_health_gate_return_samples_have_the_documented_keys() -> None:
     documented = yaml.safe_load(health_gate.RETURN)
     (sample,) = documented["checks"]["sample"]
     assert set(sample) == set(documented["checks"]["contains"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "owner", "flag", "missing"),
+    [("postgres", _postgres, "HAS_PSYCOPG", False), ("redis", _redis, "REDIS_IMPORT_ERROR", "x")],
+)
+def test_health_gate_without_the_library_of_a_kind_says_which_one(
+    run_module: RunModule,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    owner: ModuleType,
+    flag: str,
+    missing: Any,
+) -> None:
+    monkeypatch.setattr(owner, flag, missing)
+    result = run_module("health_gate", {"checks": [{"name": "the store", kind: {}}]})
+    assert result["failed"]
+    assert f"check 'the store' ({kind})" in result["msg"]
+    assert "Failed to import the required Python library" in result["msg"]
