@@ -108,7 +108,8 @@ def read_manifest(backup: Path) -> Manifest:
     """The manifest of the backup in the folder ``backup``; raises BackupError."""
     path = backup / MANIFEST
     try:
-        document = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_refuse)
+        text = path.read_bytes().decode("utf-8")
+        document = json.loads(text, parse_constant=_refuse)
     except FileNotFoundError:
         raise BackupError(
             f"there is no manifest: {path} does not exist. Without it nothing shows that the dump "
@@ -119,7 +120,17 @@ def read_manifest(backup: Path) -> Manifest:
             f"the manifest {path} cannot be read: {exc}. Nothing was changed; choose another "
             "backup."
         ) from exc
-    return _parsed(path, document)
+    manifest = _parsed(path, document)
+    if manifest_text(manifest) != text:
+        raise _damaged(path)
+    return manifest
+
+
+def _damaged(path: Path) -> BackupError:
+    return BackupError(
+        f"the manifest {path} is not as it was written: its own checksum differs. Nothing was "
+        "changed; choose another backup."
+    )
 
 
 def _refuse(constant: str) -> t.NoReturn:
@@ -127,16 +138,12 @@ def _refuse(constant: str) -> t.NoReturn:
 
 
 def _parsed(path: Path, document: t.Any) -> Manifest:
-    damaged = BackupError(
-        f"the manifest {path} is not as it was written: its own checksum differs. Nothing was "
-        "changed; choose another backup."
-    )
     if not isinstance(document, dict):
-        raise damaged
+        raise _damaged(path)
     version = document.get("version")
     stated = document.pop("manifest_sha256", None)
     if stated != _digest(document):
-        raise damaged
+        raise _damaged(path)
     if version != _VERSION:
         raise BackupError(
             f"the manifest {path} has version {version}; this release reads version {_VERSION}. "
@@ -151,7 +158,7 @@ def _parsed(path: Path, document: t.Any) -> Manifest:
             objects=objects,
         )
     except (KeyError, TypeError) as exc:
-        raise damaged from exc
+        raise _damaged(path) from exc
 
 
 def _digest(document: t.Mapping[str, t.Any]) -> str:

@@ -27,6 +27,7 @@ _LISTS = (
     "unix_socket_directories",
 )
 
+
 def create_statement(name: str, properties: t.Mapping[str, t.Any], server_version: int) -> str:
     """CREATE DATABASE with the encoding, locale, tablespace and owner of ``properties``."""
     words = [
@@ -34,8 +35,10 @@ def create_statement(name: str, properties: t.Mapping[str, t.Any], server_versio
         f"OWNER {quoted(properties['owner'])}",
         f"ENCODING {literal(properties['encoding'])}",
         f"LC_COLLATE {literal(properties['collate'])} LC_CTYPE {literal(properties['ctype'])}",
-        f"TABLESPACE {quoted(properties['tablespace'])}",
     ]
+    # To name the template's own would need a privilege that not to name it does not.
+    if properties["tablespace"] != "pg_default":
+        words.append(f"TABLESPACE {quoted(properties['tablespace'])}")
     provider = properties.get("provider")
     if server_version >= 150000 and provider:
         names = {"c": "libc", "i": "icu", "b": "builtin", "d": "libc"}

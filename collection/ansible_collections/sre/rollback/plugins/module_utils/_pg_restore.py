@@ -33,6 +33,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     read_databases,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
+    BackupError,
     Manifest,
     read_manifest,
     verify_files,
@@ -77,7 +78,6 @@ with contextlib.suppress(ImportError):  # require_psycopg() in the module says s
     import psycopg
 
 MODULE = "sre.rollback.pg_restore_verified"
-_LOCK_WAIT = 10.0
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ class Request:
     keep_predecessors: int
     keep_staged: int
     swap_timeout: float
+    lock_timeout: float
     progress: Progress
     pause: t.Callable[[], t.ContextManager[None]] = contextlib.nullcontext
 
@@ -170,7 +171,7 @@ def staged(request: Request, *, check: bool) -> Outcome:
         manifest = read_manifest(t.cast(Path, request.backup))
         if check:
             return _predicted(request, maintenance, manifest, swap_too=False)
-        acquire(maintenance, request.database, wait=_LOCK_WAIT)
+        acquire(maintenance, request.database, wait=request.lock_timeout)
         before = situation(read_databases(maintenance), request.database)
         ready = _prepare(request, maintenance, manifest)
         removed = drop_others(ready.plan, maintenance, request.keep_staged)
@@ -201,7 +202,7 @@ def live(request: Request, *, check: bool) -> Outcome:
         manifest = read_manifest(t.cast(Path, request.backup))
         if check:
             return _predicted(request, maintenance, manifest, swap_too=True)
-        acquire(maintenance, request.database, wait=_LOCK_WAIT)
+        acquire(maintenance, request.database, wait=request.lock_timeout)
         # A run that was killed may have been confirmed while this one waited for its lock.
         databases = read_databases(maintenance)
         done = _already_live(request, databases)
@@ -235,7 +236,7 @@ def previous(request: Request, *, check: bool) -> Outcome:
     """The predecessor is live again, and what was live is kept in its place."""
     with connect(request.login, request.maintenance) as maintenance:
         if not check:
-            acquire(maintenance, request.database, wait=_LOCK_WAIT)
+            acquire(maintenance, request.database, wait=request.lock_timeout)
         databases = read_databases(maintenance)
         before = situation(databases, request.database)
         now_live = databases.get(request.database)
@@ -300,13 +301,14 @@ def _already_live(request: Request, databases: t.Mapping[str, Database]) -> Outc
         or not entry.backup
     ):
         return None
-    with contextlib.suppress(RollbackError):
+    wanted = entry.backup
+    with contextlib.suppress(BackupError):  # a backup that is gone since does no harm
         wanted = read_manifest(t.cast(Path, request.backup)).id
-        if wanted != entry.backup:
-            raise RefusedError(
-                f"restore {request.restore_id} has already brought backup {entry.backup} live, not "
-                f"{wanted}. Nothing was changed; give another restore_id."
-            )
+    if wanted != entry.backup:
+        raise RefusedError(
+            f"restore {request.restore_id} has already brought backup {entry.backup} live, not "
+            f"{wanted}. Nothing was changed; give another restore_id."
+        )
     state = situation(databases, request.database)
     kept = entry.predecessor if entry.predecessor in databases else ""
     return Outcome(

@@ -33,8 +33,9 @@ with contextlib.suppress(ImportError):  # require_psycopg() in the module says s
     from psycopg import sql
 
 # How long newcomers may be kept waiting by one attempt: for the lock, and for sessions to end.
-_LOCK_SECONDS = 1
+_LOCK_SECONDS = 0.25
 _ATTEMPT_SECONDS = 4
+_PAUSE_SECONDS = 0.5
 _POLL = 0.01
 
 _TERMINATE = """
@@ -144,9 +145,7 @@ def _attempt(
     return time.monotonic() - (started or sent)
 
 
-def _vacate(
-    terminator: psycopg.Connection, renames: t.Sequence[Rename], deadline: float
-) -> None:
+def _vacate(terminator: psycopg.Connection, renames: t.Sequence[Rename], deadline: float) -> None:
     """End the sessions of databases that no client uses, before those of clients have to wait."""
     while time.monotonic() < deadline:
         row = terminator.execute(
@@ -159,13 +158,11 @@ def _vacate(
         time.sleep(_POLL)
 
 
-def _batch(
-    renames: t.Sequence[Rename], before: t.Sequence[str], after: t.Sequence[str]
-) -> str:
+def _batch(renames: t.Sequence[Rename], before: t.Sequence[str], after: t.Sequence[str]) -> str:
     lines = [
         "BEGIN",
         "SET LOCAL synchronous_commit = on",
-        f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'",
+        f"SET LOCAL lock_timeout = '{int(_LOCK_SECONDS * 1000)}ms'",
         f"SET LOCAL statement_timeout = '{_ATTEMPT_SECONDS}s'",
         # Should this host vanish without a word, nobody shall wait for its transaction.
         "SET LOCAL idle_in_transaction_session_timeout = '2s'",
@@ -182,13 +179,20 @@ def _batch(
 
 
 def _guard(rename: Rename) -> str:
-    """Fail unless the database still has its name: somebody else may swap, too."""
-    message = f"database {rename.old} is not the one it was a moment ago"
-    body = (
-        f"BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_database WHERE oid = {int(rename.oid)}"
-        f" AND datname = {literal(rename.old)}) THEN RAISE EXCEPTION USING MESSAGE ="
-        f" {literal(message)}; END IF; END"
-    )
+    """Fail at once where RENAME would fail after keeping newcomers waiting for seconds.
+
+    The database must still have its name, because somebody else may swap, too; and no prepared
+    transaction may be open in it.
+    """
+    renamed = f"database {rename.old} is not the one it was a moment ago"
+    prepared = f"database {rename.old} has a prepared transaction"
+    body = f"""BEGIN
+IF NOT EXISTS (SELECT FROM pg_catalog.pg_database
+    WHERE oid = {int(rename.oid)} AND datname = {literal(rename.old)})
+THEN RAISE EXCEPTION USING MESSAGE = {literal(renamed)}; END IF;
+IF EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts WHERE database = {literal(rename.old)})
+THEN RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = {literal(prepared)}; END IF;
+END"""  # noqa: S608 - literals
     return f"DO {literal(body)}"
 
 
@@ -201,6 +205,7 @@ def _wait_for_the_ended(
     terminator: psycopg.Connection, renames: t.Sequence[Rename], deadline: float
 ) -> None:
     """Let sessions that are ending be gone before newcomers are kept waiting again."""
+    time.sleep(min(_PAUSE_SECONDS, max(deadline - time.monotonic(), 0)))
     oids = [rename.oid for rename in renames]
     pids = [
         pid

@@ -113,6 +113,10 @@ options:
         it try again; new sessions wait for at most 4 seconds at a time.
     type: float
     default: 30
+  lock_timeout:
+    description: Seconds to wait for another restore of O(database) to end.
+    type: float
+    default: 10
   maintenance_work_mem:
     description: Memory of each job of C(pg_restore) for building indexes.
     type: str
@@ -358,6 +362,7 @@ def argument_spec() -> dict[str, t.Any]:
             "default": [],
         },
         "swap_timeout": {"type": "float", "default": 30},
+        "lock_timeout": {"type": "float", "default": 10},
         "maintenance_work_mem": {"type": "str", "default": "256MB"},
         "maintenance_db": {"type": "str", "default": "postgres"},
         "progress_path": {"type": "path"},
@@ -389,6 +394,7 @@ def request_of(params: t.Mapping[str, t.Any], progress: Progress) -> Request:
         keep_predecessors=params["keep_predecessors"],
         keep_staged=params["keep_staged"],
         swap_timeout=params["swap_timeout"],
+        lock_timeout=params["lock_timeout"],
         progress=progress,
     )
 
