@@ -82,13 +82,12 @@ class RunView:
             phase.state = "failed" if data.get("status") == "failed" else "done"
         phase.seconds = at - (phase.started or 0.0)
 
-    def _task_started(self, _at: float, event: RecordEvent) -> None:
+    def _host_started(self, _at: float, event: RecordEvent) -> None:
         self.tasks[event.subject] = str(event.data.get("task", ""))
 
     def _task_finished(self, _at: float, event: RecordEvent) -> None:
         data, host = event.data, event.subject
         status = data.get("status")
-        self.tasks.pop("", None)
         self.tasks[host] = str(data.get("task", ""))
         if status == "changed" and self.running is not None:
             self.running.changed += 1
@@ -117,8 +116,7 @@ class RunView:
 _HANDLERS = {
     "phase.started": RunView._phase_started,
     "phase.finished": RunView._phase_finished,
-    "task.started": RunView._task_started,
-    "host.started": RunView._task_started,
+    "host.started": RunView._host_started,
     "task.finished": RunView._task_finished,
     "gate.passed": RunView._gate,
     "gate.failed": RunView._gate,
