@@ -49,13 +49,13 @@ class Compared:
         }
 
 
-def parse_moment(text: str) -> dt.datetime:
+def parse_moment(text: str, *, option: str = "since") -> dt.datetime:
     """An ISO 8601 time; without an offset it is UTC. Raises BadMomentError."""
     try:
         moment = dt.datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     except ValueError:
         raise BadMomentError(
-            f"since={text!r} is no ISO 8601 time, for example 2026-03-04T02:00:00Z. "
+            f"{option}={text!r} is no ISO 8601 time, for example 2026-03-04T02:00:00Z. "
             "Nothing was changed."
         ) from None
     if moment.tzinfo is None:
