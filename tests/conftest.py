@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 os.environ["ANSIBLE_CONFIG"] = str(Path(__file__).with_name("ansible.cfg"))
+
+# A job in the background of a shell ignores SIGINT, and so would every server that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = [
     "tests.real_servers",
