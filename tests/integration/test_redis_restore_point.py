@@ -337,9 +337,9 @@ def test_a_killed_flush_has_kept_everything_that_it_removed(
     valkey_server: RedisServer, run_module: RunModule, tmp_path: Path
 ) -> None:
     removed_something = 0
-    for attempt in range(40):
+    for attempt in range(25):
         valkey_server.client().flushall()
-        _fill(valkey_server, 20000)
+        _fill(valkey_server, 10000)
         before = _contents(valkey_server)
         path = tmp_path / f"cache-{attempt}.jsonl"
         options = {"patterns": ["page:*"], "restore_point": str(path)}
@@ -357,4 +357,4 @@ def test_a_killed_flush_has_kept_everything_that_it_removed(
         before.pop(b"page:brief", None)
         after.pop(b"page:brief", None)
         assert after == before
-    assert removed_something > 10
+    assert removed_something > 3
