@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -147,3 +148,19 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def to_json(content: Mapping[str, Any]) -> bytes:
     """JSON for a person to read."""
     return (json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n").encode()
+
+
+def free_path(path: Path) -> Path:
+    """``path``, or the first of ``name-2.txt``, ``name-3.txt`` … that nothing has yet."""
+    numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return next(each for each in itertools.chain([path], numbered) if not each.exists())
+
+
+def file_name(name: str) -> str:
+    """``name`` as a plain file name, so that nothing is written outside of its folder."""
+    plain = _NOT_PLAIN.sub("-", name).strip("-.")
+    return plain[:_LONGEST_FILE_NAME] or "unnamed"
+
+
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9._-]+")
+_LONGEST_FILE_NAME = 120

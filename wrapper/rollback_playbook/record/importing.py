@@ -16,7 +16,8 @@ from rollback_playbook.events.model import utc_text
 from rollback_playbook.record.folder import IncidentFolder
 from rollback_playbook.record.incidents import create_incident
 from rollback_playbook.record.keys import Keyring
-from rollback_playbook.record.writer import RecordWriter, Redaction
+from rollback_playbook.record.redaction.protocol import Redaction
+from rollback_playbook.record.writer import RecordWriter
 
 JobEvent = Mapping[str, Any]
 

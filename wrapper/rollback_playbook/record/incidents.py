@@ -11,9 +11,10 @@ from rollback_playbook.errors import RecordError
 from rollback_playbook.record.folder import IncidentFolder, make_folder
 from rollback_playbook.record.keys import Key, Keyring
 from rollback_playbook.record.process import this_process
+from rollback_playbook.record.redaction.protocol import Redaction
 from rollback_playbook.record.summary import SCHEMA, SummaryBuilder
 from rollback_playbook.record.tail import Tail, tail_of
-from rollback_playbook.record.writer import RecordWriter, Redaction
+from rollback_playbook.record.writer import RecordWriter
 
 
 def create_incident(

@@ -122,7 +122,8 @@ class SummaryBuilder:
     def _task_finished(self, event: RecordEvent) -> None:
         status = "ignored" if event.data.get("ignored") else event.data.get("status")
         self._counts[f"task.{status}"] += 1
-        self._counts["warning"] += len(event.data.get("warnings", ()))
+        warnings = event.data.get("warnings")
+        self._counts["warning"] += len(warnings) if isinstance(warnings, list) else 0
         self._counts["blanked"] += bool(event.data.get("blanked"))
 
     def _gate(self, event: RecordEvent) -> None:

@@ -4,39 +4,32 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import itertools
 import os
-import re
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from rollback_playbook.errors import RecordError
 from rollback_playbook.events.canonical import canonical
 from rollback_playbook.events.model import Draft, RecordEvent, timestamp, utc_text
 from rollback_playbook.record.chain import Sealer
-from rollback_playbook.record.folder import IncidentFolder, to_json, write_private
+from rollback_playbook.record.folder import (
+    IncidentFolder,
+    file_name,
+    free_path,
+    to_json,
+    write_private,
+)
 from rollback_playbook.record.head import Head, write_head
 from rollback_playbook.record.keys import Key, Keyring
+from rollback_playbook.record.redaction.protocol import Redaction
 from rollback_playbook.record.summary import SummaryBuilder, sealed_summary
 from rollback_playbook.record.tail import Tail, tail_after
 from rollback_playbook.record.torn import TornLine
-
-
-class Redaction(Protocol):
-    """Takes secrets and personal data out of an event's data and texts.
-
-    ``encoded`` gives back the data as they may be written, and their canonical JSON.
-    """
-
-    def encoded(self, value: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]: ...
-
-    def text(self, value: str) -> str: ...
-
 
 #: After one of these the summary is written anew.
 _MILESTONES = frozenset(
@@ -132,7 +125,7 @@ class RecordWriter:
         text = content if isinstance(content, str) else content.decode(errors="replace")
         try:
             self.folder.evidence.mkdir(mode=0o700, exist_ok=True)
-            path = _free(self.folder.evidence / _file_name(self._redaction.text(name)))
+            path = free_path(self.folder.evidence / file_name(self._redaction.text(name)))
             clean = self._write_redacted(path, text)
         except OSError as error:
             raise self._error(error) from error
@@ -144,7 +137,7 @@ class RecordWriter:
     def write_file(self, name: str, text: str) -> None:
         """Put a derived text, such as the report, into the incident's folder; redacted."""
         try:
-            self._write_redacted(self.folder.path / _file_name(self._redaction.text(name)), text)
+            self._write_redacted(self.folder.path / file_name(self._redaction.text(name)), text)
         except OSError as error:
             raise self._error(error) from error
 
@@ -296,19 +289,3 @@ def _opened(folder: IncidentFolder) -> int:
         raise RecordError(
             f"the record {folder.events} cannot be opened: {error.strerror}"
         ) from error
-
-
-def _free(path: Path) -> Path:
-    """``path``, or the first of ``name-2.txt``, ``name-3.txt`` … that nothing has yet."""
-    numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
-    return next(each for each in itertools.chain([path], numbered) if not each.exists())
-
-
-def _file_name(name: str) -> str:
-    """``name`` as a plain file name, so that nothing is written outside of its folder."""
-    plain = _NOT_PLAIN.sub("-", name).strip("-.")
-    return plain[:_LONGEST_FILE_NAME] or "unnamed"
-
-
-_NOT_PLAIN = re.compile(r"[^A-Za-z0-9._-]+")
-_LONGEST_FILE_NAME = 120

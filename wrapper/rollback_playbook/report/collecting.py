@@ -8,24 +8,14 @@ from typing import Any
 from rollback_playbook.events.model import RecordEvent, seconds_between
 from rollback_playbook.record.state import state_of
 from rollback_playbook.record.summary import SummaryBuilder
-from rollback_playbook.report.view import (
-    Bar,
-    Change,
-    Gate,
-    IncidentView,
-    Note,
-    Row,
-    UndoStep,
-    Window,
-)
+from rollback_playbook.report import facts
+from rollback_playbook.report.host_bars import HostBars
+from rollback_playbook.report.view import Bar, IncidentView, Row
 
 _MOST_CHANGES = 2_000
 _MOST_ROWS = 5_000
 _MOST_WARNINGS = 50
 _MOST_GATES = 500
-#: Of one host; what comes after is drawn into the last one.
-_MOST_BARS = 300
-_MESSAGE = 300
 
 
 def collect(events: Iterable[RecordEvent]) -> IncidentView:
@@ -42,6 +32,7 @@ class _Collector:
         self._phase: Bar | None = None
         self._phase_begun: RecordEvent | None = None
         self._changes = 0
+        self._bars = HostBars()
         self._failures: list[tuple[int | None, Row]] = []
         self._rescued: set[int] = set()
 
@@ -66,11 +57,9 @@ class _Collector:
         view.decision = _untimed(summary["decision"])
         view.approvals = [_untimed(each) or {} for each in summary["approvals"]]
         self._end_phase(self._last, "interrupted" if view.state == "interrupted" else "running")
-        view.rows += [
-            row if counter not in self._rescued else _rescued(row)
-            for counter, row in self._failures
-        ]
+        self._settle_failures()
         view.rows.sort(key=lambda row: (row.time, row.sequence))
+        view.hosts = self._bars.hosts
         view.undo.reverse()
         return view
 
@@ -90,7 +79,7 @@ class _Collector:
             offset=self._offset(event.time),
             time=event.time,
             phase=self._phase_name if phase is None else phase,
-            what=_short(what),
+            what=facts.short(what),
             seconds=seconds,
             tone=tone,
             sequence=event.sequence,
@@ -107,7 +96,7 @@ class _Collector:
     def _declared(self, event: RecordEvent) -> None:
         """T+0 is the declaration, not the moment the directory was made."""
         self._origin = event.time
-        operator, reason = event.data.get("operator", ""), event.data.get("reason", "")
+        operator, reason = facts.word(event, "operator"), facts.word(event, "reason")
         by = f" by {operator}" if operator else ""
         self._add(event, f"incident declared{by}: {reason}".rstrip(": "))
 
@@ -158,61 +147,36 @@ class _Collector:
         self._warn(event)
         ignored = bool(event.data.get("ignored"))
         if status in _BAD and not ignored and len(self._failures) < _MOST_ROWS:
-            what = f"{event.subject}: {event.data.get('task')} {status}: {_message(event)}"
+            what = f"{event.subject}: {event.data.get('task')} {status}: {facts.message_of(event)}"
             self._failures.append((event.counter, self._row(event, what, tone="bad")))
         if status == "changed" or status in _BAD:
             self._change(event, "ignored" if ignored else status)
-        if event.data.get("action") in _DATA_MODULES and status != "skipped":
-            self._data_facts(event)
+        data_facts = facts.data_facts_of(event)
+        if data_facts is not None:
+            self._view.data_facts.append(data_facts)
 
     def _host_bar(self, event: RecordEvent, status: str) -> None:
         end, seconds = self._offset(event.time), event.data.get("seconds")
-        if end is None or not isinstance(seconds, (int, float)) or status == "skipped":
-            return
-        bars = self._view.hosts.setdefault(event.subject, [])
-        start = end - seconds
-        same = bars and bars[-1].name == self._phase_name and bars[-1].status == status
-        if same or len(bars) >= _MOST_BARS:
-            bars[-1].end = max(bars[-1].end, end)
-        else:
-            bars.append(Bar(self._phase_name, start, end, status))
+        if end is not None and isinstance(seconds, (int, float)) and status != "skipped":
+            phase = self._phase_name
+            self._bars.add(event.subject, phase=phase, status=status, end=end, seconds=seconds)
 
     def _warn(self, event: RecordEvent) -> None:
-        for text in event.data.get("warnings") or ():
+        warnings = event.data.get("warnings")
+        for text in warnings if isinstance(warnings, list) else ():
             self._warning(f"{event.subject}: {text}")
 
     def _warning(self, text: str) -> None:
         if len(self._view.warnings) < _MOST_WARNINGS and text not in self._view.warnings:
-            self._view.warnings.append(_short(text))
+            self._view.warnings.append(facts.short(text))
 
     def _change(self, event: RecordEvent, status: str) -> None:
         if self._changes >= _MOST_CHANGES:
             self._view.omitted_changes += 1
             return
         self._changes += 1
-        changes = self._view.changes.setdefault(event.subject, [])
-        result = event.data.get("result") or {}
-        changes.append(
-            Change(
-                host=event.subject,
-                phase=str(event.data.get("phase", "")),
-                task=str(event.data.get("task", "")),
-                action=str(event.data.get("action", "")),
-                status=status,
-                offset=self._offset(event.time),
-                seconds=event.data.get("seconds"),
-                message=_message(event),
-                before=result.get("before"),
-                after=result.get("after"),
-            )
-        )
-
-    def _data_facts(self, event: RecordEvent) -> None:
-        result = event.data.get("result") or {}
-        facts = {key: value for key, value in result.items() if key in _DATA_FACTS}
-        if facts:
-            about = {"task": event.data.get("task"), "host": event.subject}
-            self._view.data_facts.append({**about, "facts": facts})
+        change = facts.change_of(event, status, self._offset(event.time))
+        self._view.changes.setdefault(event.subject, []).append(change)
 
     def _compared(self, event: RecordEvent) -> None:
         """The proof of a drill: every table against the backup's manifest."""
@@ -222,89 +186,62 @@ class _Collector:
         self._view.data_facts.append({"task": text, "host": "", "facts": event.data})
 
     def _gate(self, event: RecordEvent) -> None:
-        passed = event.type == "gate.passed"
-        outcome = str(event.data.get("outcome") or ("passed" if passed else "failed"))
-        checks = event.data.get("checks")
-        gate = Gate(
-            name=str(event.data.get("gate", "")),
-            phase=str(event.data.get("phase") or self._phase_name),
-            outcome=outcome,
-            offset=self._offset(event.time),
-            seconds=event.data.get("elapsed"),
-            checks=tuple(each for each in checks or () if isinstance(each, Mapping))
-            if isinstance(checks, list)
-            else (),
-            message=_short(str(event.data.get("msg") or "")),
-        )
+        gate = facts.gate_of(event, phase=self._phase_name, offset=self._offset(event.time))
         self._view.gates = [*self._view.gates, gate][-_MOST_GATES:]
-        tone = "good" if passed else "bad"
-        self._add(event, f"gate {outcome}: {gate.name}", seconds=gate.seconds, tone=tone)
+        tone = "good" if event.type == "gate.passed" else "bad"
+        self._add(event, f"gate {gate.outcome}: {gate.name}", seconds=gate.seconds, tone=tone)
 
     def _outage(self, event: RecordEvent) -> None:
         self._view.outage = event.data
-        self._view.windows = []
-        for window in event.data.get("windows") or ():
-            self._window(event, window)
-
-    def _window(self, event: RecordEvent, window: Mapping[str, Any]) -> None:
-        started, ended = str(window.get("started", "")), str(window.get("ended", ""))
-        seconds = float(window.get("seconds") or seconds_between(started, ended) or 0.0)
-        start, end = self._offset(started), self._offset(ended)
-        self._view.windows.append(Window(start, end, seconds, started, ended))
-        self._view.rows.append(
+        self._view.windows = list(facts.windows_of(event, self._origin))
+        self._view.rows += [
             Row(
-                offset=start,
-                time=started,
+                offset=window.start,
+                time=window.started,
                 phase="",
                 what="users see no service",
-                seconds=seconds,
+                seconds=window.seconds,
                 tone="bad",
                 sequence=event.sequence,
             )
-        )
+            for window in self._view.windows[:_MOST_GATES]
+        ]
 
     def _undo(self, event: RecordEvent) -> None:
-        self._view.undo.append(
-            UndoStep(
-                module=str(event.data.get("module", "")),
-                host=str(event.data.get("host") or event.subject),
-                task=str(event.data.get("task", "")),
-                phase=str(event.data.get("phase") or self._phase_name),
-                args=event.data.get("args") or {},
-                sequence=event.sequence,
-            )
-        )
+        self._view.undo.append(facts.undo_of(event, self._phase_name))
 
     def _evidence(self, event: RecordEvent) -> None:
         self._view.evidence.append(event.data)
 
     def _note(self, event: RecordEvent) -> None:
-        corrects = event.data.get("corrects")
-        author, text = str(event.data.get("author", "")), str(event.data.get("text", ""))
-        self._view.notes.append(Note(event.time, author, text, corrects))
-        word = f"correction to event {corrects}" if corrects else "note"
-        self._add(event, f"{word} by {author}: {text}", phase="")
+        note = facts.note_of(event)
+        self._view.notes.append(note)
+        kind = f"correction to event {note.corrects}" if note.corrects else "note"
+        self._add(event, f"{kind} by {note.author}: {note.text}", phase="")
 
     def _line(self, event: RecordEvent) -> None:
         if event.data.get("level") in ("warning", "error"):
             self._warning(str(event.data.get("text", "")))
 
     def _stats(self, event: RecordEvent) -> None:
-        for task in event.data.get("rescued_tasks") or ():
-            if isinstance(task, Mapping) and isinstance(task.get("counter"), int):
+        for task in facts.items(event.data.get("rescued_tasks")):
+            if isinstance(task.get("counter"), int):
                 self._rescued.add(task["counter"])
 
     def _run_finished(self, event: RecordEvent) -> None:
-        """Numbers of job events begin anew with the next run."""
+        self._settle_failures()
+        expected, recorded = event.data.get("expected"), event.data.get("recorded")
+        if isinstance(expected, int) and isinstance(recorded, int) and recorded < expected:
+            self._problem(event, f"{expected - recorded} of {expected} events never arrived")
+
+    def _settle_failures(self) -> None:
+        """Which were rescued is known at the end of a run; the next one numbers its events anew."""
         self._view.rows += [
-            row if counter not in self._rescued else _rescued(row)
+            row if counter not in self._rescued else facts.rescued(row)
             for counter, row in self._failures
         ]
         self._failures.clear()
         self._rescued.clear()
-        expected, recorded = event.data.get("expected"), event.data.get("recorded")
-        if isinstance(expected, int) and isinstance(recorded, int) and recorded < expected:
-            self._problem(event, f"{expected - recorded} of {expected} events never arrived")
 
     def _handler_failed(self, event: RecordEvent) -> None:
         text = event.data.get("error") or event.data.get("message") or "an event was lost"
@@ -314,7 +251,7 @@ class _Collector:
         self._problem(event, "a crash left a torn line before this event")
 
     def _problem(self, event: RecordEvent, text: str) -> None:
-        self._view.problems.append(_short(text))
+        self._view.problems.append(facts.short(text))
         self._add(event, text, tone="warning")
 
     def _compensation(self, event: RecordEvent) -> None:
@@ -329,17 +266,6 @@ class _Collector:
         seconds = self._offset(event.time)
         self._add(event, f"closed: {text}", phase="", seconds=seconds, tone=tone)
 
-
-_DATA_FACTS = frozenset(
-    {
-        "backup", "conflicts", "downtime_ms", "export", "failed_checks", "merge", "merged",
-        "not_merged", "outcome", "predecessor", "summary", "tables", "total", "unmerged",
-    }
-)  # fmt: skip
-_DATA_MODULES = frozenset(
-    f"sre.rollback.{name}"
-    for name in ("pg_backup_verified", "pg_integrity", "pg_restore_verified", "pg_salvage")
-)
 
 _COLLECT: dict[str, Callable[[_Collector, RecordEvent], None]] = {
     "incident.declared": _Collector._declared,
@@ -383,27 +309,3 @@ _PHASE_ENDS = {
 def _untimed(fact: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """A decision or an approval without its time, which is in the timeline."""
     return None if fact is None else {key: each for key, each in fact.items() if key != "time"}
-
-
-def _rescued(row: Row) -> Row:
-    return Row(
-        offset=row.offset,
-        time=row.time,
-        phase=row.phase,
-        what=f"{row.what} (rescued)",
-        seconds=row.seconds,
-        tone="warning",
-        sequence=row.sequence,
-    )
-
-
-def _message(event: RecordEvent) -> str:
-    if event.data.get("censored"):
-        return "the result is hidden (no_log)"
-    result = event.data.get("result") or {}
-    return _short(str(result.get("msg") or ""))
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _MESSAGE else line[: _MESSAGE - 1] + "…"

@@ -147,7 +147,12 @@ def test_report_of_an_incident_with_one_line_is_a_report(
 @pytest.mark.parametrize("format_", FORMATS)
 def test_report_survives_events_of_odd_shapes(workplace: Workplace, format_: str) -> None:
     """Everything but the envelope is somebody else's."""
-    odd = ({}, {"name": None, "checks": "x", "windows": [{}], "hosts": 3, "reasons": 7})
+    names = ("args", "checks", "corrects", "hosts", "name", "reasons", "rescued_tasks", "result",
+             "seconds", "status", "warnings", "windows")  # fmt: skip
+    odd: tuple[dict[str, object], ...] = (
+        {},
+        *(dict.fromkeys(names, value) for value in (None, "x", 7, [{}], ["x", 7], {"x": 7})),
+    )
     kinds = (
         "incident.declared", "plan.made", "approval.granted", "decision.made", "run.started",
         "phase.started", "task.finished", "gate.passed", "gate.failed", "gate.sampled",
