@@ -164,3 +164,38 @@ def test_pg_salvage_merge_refuses_a_database_that_waits_to_be_swapped_in(
     assert refused["failed"]
     assert "Merge after the swap" in refused["msg"]
     assert shop.rows("SELECT count(*) FROM orders") == [(100,)]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        pytest.param({"reference": "postgres", "database": "postgres"}, "both", id="itself"),
+        pytest.param({"since": "yesterday"}, "no ISO 8601", id="unreadable time"),
+        pytest.param({"newer_by": {"orders": "id"}}, "prefer_newer", id="column without policy"),
+        pytest.param({"lock_timeout": 0}, "more than 0", id="no time to wait"),
+        pytest.param({"database": "nowhere"}, "does not exist", id="no such database"),
+        pytest.param(
+            {"policy": "prefer_newer", "newer_by": {"orders": "nope"}, "state": "merged"},
+            "'nope'",
+            id="no such column",
+        ),
+        pytest.param(
+            {"policy": "prefer_newer", "newer_by": {"nope": "id"}, "state": "merged"},
+            "'nope'",
+            id="no such table",
+        ),
+        pytest.param({"state": "unmerged", "merge": "/nowhere"}, "not a readable", id="no folder"),
+    ],
+)
+def test_pg_salvage_bad_input_is_refused_in_words(
+    shop: Twins,
+    run_module: RunModule,
+    tmp_path: Path,
+    options: dict[str, object],
+    words: str,
+) -> None:
+    result = run_module("pg_salvage", shop.args(dest=str(tmp_path), **options) | options)
+
+    assert result["failed"]
+    assert words in result["msg"]
+    assert "Nothing was changed" in result["msg"]
