@@ -21,7 +21,8 @@ from rollback_playbook.record.writer import RecordWriter
 
 JobEvent = Mapping[str, Any]
 
-_EVENT_FILE = re.compile(r"(?P<counter>\d+)-[0-9A-Za-z-]+\.json")
+#: The uuid of a repeated task, as in a serial play, ends in ``_2``.
+_EVENT_FILE = re.compile(r"(?P<counter>\d+)-[\w-]+\.json", re.ASCII)
 _JOB_FACTS = (
     "elapsed",
     "finished",
