@@ -38,7 +38,7 @@ lint: $(VENV)/.dev ## Format, lint, types, playbooks, sanity
 	$(BIN)/mypy
 	$(BIN)/yamllint --strict .
 	cd $(COLLECTION) && $(CURDIR)/$(BIN)/ansible-lint --offline --profile production --strict
-	$(BIN)/antsibull-changelog lint $(COLLECTION)
+	cd $(COLLECTION) && $(CURDIR)/$(BIN)/antsibull-changelog lint
 	cd $(COLLECTION) && PATH=$(CURDIR)/$(BIN):$$PATH ansible-test sanity --python $$($(CURDIR)/$(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])') --color no
 
 bench: $(VENV)/.dev ## Every performance figure of the docs

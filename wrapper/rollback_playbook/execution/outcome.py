@@ -130,6 +130,14 @@ def decide(scenario: Scenario, progress: Progress, result: RunResult) -> Outcome
     )
 
 
+def checked(progress: Progress) -> Outcome:
+    """The end of a run in check mode, which probes and changes nothing."""
+    level = progress.decision.get("level", "")
+    reasons = "; ".join(progress.decision.get("reasons", ()))
+    found = f", level {level} ({reasons})" if level else ""
+    return Outcome("checked", ExitCode.HEALTHY, f"it would go through{found}; nothing was changed")
+
+
 def _completed(scenario: Scenario, progress: Progress) -> Outcome:
     gated = [phase for phase in ("Verify", "Confirm") if scenario.has(phase)]
     missing = [phase for phase in gated if progress.gates.get(phase) != "passed"]

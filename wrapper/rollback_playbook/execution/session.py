@@ -11,7 +11,13 @@ from rollback_playbook.catalogue.scenarios import Scenario
 from rollback_playbook.errors import ExitCode
 from rollback_playbook.events.conversion import EventConverter
 from rollback_playbook.execution.incident_log import IncidentLog
-from rollback_playbook.execution.outcome import Outcome, Progress, decide, safe_traffic
+from rollback_playbook.execution.outcome import (
+    Outcome,
+    Progress,
+    checked,
+    decide,
+    safe_traffic,
+)
 from rollback_playbook.execution.runner import Interrupt, PlaybookRun, RunResult, run
 
 
@@ -51,6 +57,8 @@ class Session:
     def roll_back(self) -> Outcome:
         """Run the scenario; when it does not finish, put the users' traffic into a safe state."""
         result = self._play(self._order.scenario)
+        if self._order.check and result.rc == 0:
+            return self._with_record(checked(self._log.progress), result)
         outcome = decide(self._order.scenario, self._log.progress, result)
         if result.rc != 0 and not self._order.check:
             outcome = self._make_safe(outcome)
