@@ -119,6 +119,18 @@ def test_pg_salvage_merge_refuses_keys_that_were_given_twice_when_told(
     assert shop.rows("SELECT count(*) FROM orders") == [(101,)]
 
 
+def test_pg_salvage_counting_gives_up_when_a_table_cannot_be_read(
+    shop: Twins, run_module: RunModule
+) -> None:
+    with shop.server.connect(shop.database) as other:
+        other.execute("BEGIN; LOCK TABLE orders")
+        refused = run_module("pg_salvage", shop.args(lock_timeout=0.1))
+        other.execute("ROLLBACK")
+
+    assert refused["failed"]
+    assert "locked for longer than lock_timeout (0.1 s)" in refused["msg"]
+
+
 def test_pg_salvage_merge_gives_up_when_a_table_stays_locked(
     shop: Twins, run_module: RunModule, tmp_path: Path
 ) -> None:

@@ -88,7 +88,7 @@ class Merged:
 
 @dataclass(frozen=True)
 class Target:
-    """The database that is merged into, and how long to wait for a lock there (seconds)."""
+    """The database that is merged into, and how long its session waits for a lock (seconds)."""
 
     writer: psycopg.Connection
     name: str
@@ -109,8 +109,6 @@ def locked_transaction(
     try:
         writer.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
         if tables and not check:
-            milliseconds = max(1, round(target.lock_timeout * 1000))
-            writer.execute(f"SET LOCAL lock_timeout = {milliseconds}")
             writer.execute(_lock_statement(tables))
         yield
         _end(target, commit=not check)

@@ -90,15 +90,22 @@ def open_session(params: t.Mapping[str, t.Any]) -> t.Iterator[Session]:
 
 
 def _reader(params: t.Mapping[str, t.Any], database: str) -> psycopg.Connection:
-    connection = connect(params, database, settings=SESSION)
+    connection = connect(params, database, settings=_settings(params))
     connection.execute(_SNAPSHOT)
     return connection
+
+
+def _settings(params: t.Mapping[str, t.Any]) -> dict[str, str]:
+    milliseconds = max(1, round(params["lock_timeout"] * 1000))
+    return {**SESSION, "lock_timeout": f"{milliseconds}ms"}
 
 
 @contextlib.contextmanager
 def open_writer(params: t.Mapping[str, t.Any]) -> t.Iterator[psycopg.Connection]:
     """A connection to ``reference`` that may write."""
-    with contextlib.closing(connect(params, params["reference"], settings=SESSION)) as writer:
+    with contextlib.closing(
+        connect(params, params["reference"], settings=_settings(params))
+    ) as writer:
         yield writer
 
 

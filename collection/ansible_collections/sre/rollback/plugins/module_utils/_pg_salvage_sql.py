@@ -33,7 +33,6 @@ SESSION = {
     "quote_all_identifiers": "off",
     "row_security": "off",
     "statement_timeout": "0",
-    "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "default_transaction_read_only": "off",
     "work_mem": "64MB",

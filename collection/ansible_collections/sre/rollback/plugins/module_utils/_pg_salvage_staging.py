@@ -168,6 +168,8 @@ def stage(
         with _Stager(writer, pair, number, changed=changed) as stager:
             payload = Payload(database=pair.columns)
             counts = compare(pair, sides, payload=payload, receive=stager.receive)
+    except psycopg.errors.LockNotAvailable:
+        raise  # Nothing is wrong with the rows.
     except psycopg.DatabaseError as exc:
         raise RowsRefusedError(
             f"rows of {pair.label} cannot be taken over: {words_without_values(exc)}. "

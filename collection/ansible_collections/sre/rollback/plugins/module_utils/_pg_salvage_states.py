@@ -43,6 +43,12 @@ def readable_errors(params: t.Mapping[str, t.Any]) -> t.Iterator[None]:
     """Turn what the server refuses outside of a merge's transaction into a ComparisonError."""
     try:
         yield
+    except psycopg.errors.LockNotAvailable:
+        raise ComparisonError(
+            f"somebody holds a table of {params['database']!r} or {params['reference']!r} locked "
+            f"for longer than lock_timeout ({params['lock_timeout']:g} s), so it cannot be read. "
+            "Nothing was changed. Let that transaction end, or give a longer lock_timeout."
+        ) from None
     except psycopg.Error as exc:
         raise ComparisonError(
             f"comparing {params['database']!r} with {params['reference']!r} failed: "

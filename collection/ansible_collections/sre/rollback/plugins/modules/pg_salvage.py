@@ -96,7 +96,7 @@ options:
     default: keep
   lock_timeout:
     description:
-      - Seconds to wait for locks in O(reference) before a merge gives up; nothing is changed then.
+      - Seconds to wait for a lock in either database before giving up; nothing is changed then.
       - Writers queue behind a waiting merge, so keep it short on a live database.
     type: float
     default: 5.0
