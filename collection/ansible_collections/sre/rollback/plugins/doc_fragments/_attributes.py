@@ -11,12 +11,12 @@ class ModuleDocFragment:
 options: {}
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
+    description: Can run in C(check_mode) and predict the change without making it.
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
+    description: Returns what has changed, or in C(check_mode) would change, when in diff mode.
   idempotent:
     description:
-      - When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
+      - When it runs twice in a row with the same arguments, the second run changes nothing.
   platform:
     description: Target OS/families that can be operated against.
     support: full

@@ -13,6 +13,7 @@ import traceback
 import typing as t
 
 from ansible.module_utils.basic import missing_required_lib
+
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 
 try:
@@ -20,7 +21,7 @@ try:
     from psycopg import conninfo, sql
 except ImportError:
     HAS_PSYCOPG = False
-    PSYCOPG_IMPORT_ERROR: t.Optional[str] = traceback.format_exc()
+    PSYCOPG_IMPORT_ERROR: str | None = traceback.format_exc()
 else:
     HAS_PSYCOPG = True
     PSYCOPG_IMPORT_ERROR = None
@@ -38,7 +39,7 @@ class DatabaseUnreachableError(RollbackError):
     """No connection to the server or to the database."""
 
 
-def postgres_argument_spec() -> t.Dict[str, t.Any]:
+def postgres_argument_spec() -> dict[str, t.Any]:
     """The options of the documentation fragment ``sre.rollback._postgres``."""
     return {
         "login_host": {"type": "str"},
@@ -63,7 +64,7 @@ def require_psycopg(module: AnsibleModule) -> None:
         module.fail_json(msg=missing_required_lib("psycopg"), exception=PSYCOPG_IMPORT_ERROR)
 
 
-def connection_parameters(params: t.Mapping[str, t.Any], database: str) -> t.Dict[str, str]:
+def connection_parameters(params: t.Mapping[str, t.Any], database: str) -> dict[str, str]:
     """libpq's parameters for ``database``, without the password."""
     given = {
         "host": params.get("login_host") or params.get("login_unix_socket"),
@@ -80,7 +81,7 @@ def connection_parameters(params: t.Mapping[str, t.Any], database: str) -> t.Dic
     return {name: str(value) for name, value in given.items() if value is not None}
 
 
-def password(params: t.Mapping[str, t.Any]) -> t.Optional[str]:
+def password(params: t.Mapping[str, t.Any]) -> str | None:
     """The password to log in with, wherever it was given."""
     extra = params.get("connect_params") or {}
     return extra.get("password") or params.get("login_password")
@@ -91,7 +92,7 @@ def connect(
     database: str,
     *,
     autocommit: bool = True,
-    settings: t.Optional[t.Mapping[str, str]] = None,
+    settings: t.Mapping[str, str] | None = None,
 ) -> psycopg.Connection:
     """A connection to ``database`` with the module's connection options.
 
@@ -146,8 +147,8 @@ def client_conninfo(params: t.Mapping[str, t.Any], database: str) -> str:
 
 
 def client_environment(
-    params: t.Mapping[str, t.Any], settings: t.Optional[t.Mapping[str, str]] = None
-) -> t.Dict[str, str]:
+    params: t.Mapping[str, t.Any], settings: t.Mapping[str, str] | None = None
+) -> dict[str, str]:
     """What a client program needs in its environment: the password, and session settings."""
     environment = {"LC_ALL": "C", "PGCLIENTENCODING": "UTF8"}
     secret = password(params)
