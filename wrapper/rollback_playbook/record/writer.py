@@ -94,7 +94,7 @@ class RecordWriter:
         Raises RecordError when it could not be written whole (nothing of it is left then) or
         not be synced; the record can be appended to again.
         """
-        moment = utc_text(time) if isinstance(time, str) else timestamp(time) if time else ""
+        moment = timestamp(time) if isinstance(time, datetime) else time or ""
         return self.append_draft(
             Draft(
                 type=type, data=dict(data), subject=subject, time=moment, counter=counter, sync=sync
@@ -185,16 +185,21 @@ class RecordWriter:
         if not self._closed:
             self.close()
 
+    def redacted(self, draft: Draft) -> Draft:
+        """The draft as it would be written: for showing it when it cannot be written."""
+        return self._clean(draft)[0]
+
     def _clean(self, draft: Draft) -> tuple[Draft, bytes]:
         data, text = self._redaction.encoded(draft.data)
         subject = self._redaction.text(draft.subject) if draft.subject else ""
-        if data is draft.data and subject == draft.subject and draft.time:
+        time = utc_text(draft.time) or timestamp()
+        if data is draft.data and subject == draft.subject and time == draft.time:
             return draft, text
         clean = Draft(
             type=draft.type,
             data=data,
             subject=subject,
-            time=draft.time or timestamp(),
+            time=time,
             counter=draft.counter,
             sync=draft.sync,
         )

@@ -407,6 +407,22 @@ def test_append_draft_keeps_time_and_counter(workplace: Workplace) -> None:
     assert (event.time, event.counter) == ("2026-11-22T03:12:45.000000Z", 3)
 
 
+@pytest.mark.parametrize("time", ['2026"', "now\n", "\ud800"])
+def test_append_draft_with_what_is_no_time_keeps_the_line_whole(
+    workplace: Workplace, time: str
+) -> None:
+    with workplace.create() as writer:
+        writer.append_draft(Draft(type="task.started", data={}, time=time))
+    assert verify(writer.folder, workplace.keys).ok
+
+
+def test_redacted_is_what_would_have_been_written(workplace: Workplace) -> None:
+    with workplace.create("hunter22") as writer:
+        draft = Draft(type="task.started", data={"text": "hunter22"}, subject="hunter22")
+        shown, written = writer.redacted(draft), writer.append_draft(draft)
+    assert (shown.data, shown.subject) == (written.data, written.subject)
+
+
 @pytest.mark.parametrize(
     ("time", "written"),
     [
