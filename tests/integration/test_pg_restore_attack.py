@@ -7,9 +7,9 @@ and the next run completes.
 from __future__ import annotations
 
 import io
-import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,7 +29,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
     read_manifest,
 )
 from tests.module_runner import RunModule
-from tests.pg_restoring import Shop
+from tests.pg_restoring import Crowd, Shop
 from tests.real_servers import PostgresServer, new_postgres, stop
 
 pytestmark = [pytest.mark.integration, pytest.mark.attack]
@@ -264,8 +264,8 @@ def test_disk_that_fills_up_during_a_restore_leaves_the_live_database_alone(
     small_disk: Path,
 ) -> None:
     space = small_disk / "space"
-    space.mkdir(mode=0o777)
-    space.chmod(0o777)
+    space.mkdir()
+    shutil.chown(space, new_postgres_server.cluster.account)
     shop = new_shop(new_postgres_server, "SELECT 1", prefix="crowded")
     with shop.server.connect() as connection:
         connection.execute(f"CREATE TABLESPACE small LOCATION '{space}'")
@@ -373,49 +373,16 @@ def test_session_that_does_not_end_at_once_is_waited_for(two: Two) -> None:
 
 # --- a crowd -------------------------------------------------------------------------------------
 
-_CLIENT = """
-import json, sys, threading, time, psycopg
-conninfo, query, seconds, threads = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
-end, seen = time.time() + seconds, []
-def work():
-    while time.time() < end:
-        began = time.time()
-        try:
-            with psycopg.connect(conninfo, connect_timeout=30) as connection:
-                answer = connection.execute(query).fetchone()[0]
-        except psycopg.Error as exc:
-            answer = None
-        seen.append((began, time.time(), answer))
-crowd = [threading.Thread(target=work) for _ in range(threads)]
-for one in crowd: one.start()
-for one in crowd: one.join()
-print(json.dumps(seen))
-"""
-
 
 def test_swap_amid_64_reconnecting_clients_is_clean_and_short(two: Two) -> None:
     shop = two.shop
     shop.restored(backup=str(two.backups["old"]), restore_id="r1", state="staged")
-    conninfo = psycopg.conninfo.make_conninfo(
-        host="127.0.0.1",
-        port=shop.server.port,
-        user="postgres",
-        password=shop.server.password,
-        dbname=shop.name,
-    )
-    clients = [
-        subprocess.Popen(
-            [sys.executable, "-c", _CLIENT, conninfo, _CONTENT, "5", "16"],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(4)
-    ]
+    crowd = Crowd(shop.server, shop.name, _CONTENT)
     time.sleep(2)
 
     result = shop.restored(backup=str(two.backups["old"]), restore_id="r1")
 
-    seen = [each for client in clients for each in json.loads(client.communicate()[0])]
+    seen = crowd.seen()
     answers = {answer for *_times, answer in seen}
     assert answers <= {"old", "new", None}
     assert {"old", "new"} <= answers

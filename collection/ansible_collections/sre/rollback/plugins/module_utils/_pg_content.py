@@ -29,7 +29,17 @@ from ansible_collections.sre.rollback.plugins.module_utils._postgres import quot
 if t.TYPE_CHECKING:
     import psycopg
 
-ALGORITHM = "sum-2x64-record-send-1"
+# PostgreSQL 18 hashes bytes as they are; before, only text can be hashed from SQL.
+_HASHES = {
+    "record-send-bytes-2x64": (
+        "record_send(ROW({fields}))",
+        "sum(hashbyteaextended(r, 0)), sum(hashbyteaextended(r, 1))",
+    ),
+    "record-send-hex-2x64": (
+        "encode(record_send(ROW({fields})), 'hex')",
+        'sum(hashtextextended(r COLLATE "C", 0)), sum(hashtextextended(r COLLATE "C", 1))',
+    ),
+}
 
 # Values that go into a hash as text must be written alike everywhere, names in full, and no
 # time-out that is meant for the application may end the reading.
@@ -115,11 +125,14 @@ WHERE c.relkind = 'r' AND c.relpersistence <> 't'
 ORDER BY pg_catalog.pg_relation_size(c.oid) DESC, 1, 2
 """
 
-_LARGE_OBJECTS = """
-SELECT count(*), sum(hashtextextended(r COLLATE "C", 0)), sum(hashtextextended(r COLLATE "C", 1))
-FROM (SELECT encode(record_send(ROW(m.oid, sha256(lo_get(m.oid)))), 'hex') AS r
-      FROM pg_catalog.pg_largeobject_metadata m OFFSET 0) s
-"""
+
+def algorithm_of(server_version: int) -> str:
+    """How a server hashes best. Later ones can do what earlier ones did."""
+    return "record-send-bytes-2x64" if server_version >= 180000 else "record-send-hex-2x64"
+
+
+def is_known(algorithm: str) -> bool:
+    return algorithm in _HASHES
 
 
 def label(schema: str, name: str) -> str:
@@ -137,7 +150,7 @@ def read_tables(connection: psycopg.Connection) -> list[Table]:
     ]
 
 
-def content_query(table: Table, low: int = 0, high: int | None = None) -> str:
+def content_query(table: Table, algorithm: str, low: int = 0, high: int | None = None) -> str:
     """Count and sums of the rows of ``table`` in the blocks from ``low`` to before ``high``."""
     conditions = [table.condition.strip()[len("WHERE ") :]] if table.condition.strip() else []
     if low:
@@ -145,13 +158,15 @@ def content_query(table: Table, low: int = 0, high: int | None = None) -> str:
     if high is not None:
         conditions.append(f"ctid < '({high},0)'::tid")
     where = " WHERE " + " AND ".join(f"({one})" for one in conditions) if conditions else ""
-    return (
-        'SELECT count(*), sum(hashtextextended(r COLLATE "C", 0)),'
-        ' sum(hashtextextended(r COLLATE "C", 1)) FROM (SELECT'
-        f" encode(record_send(ROW({', '.join(table.fields)})), 'hex') AS r"
-        # OFFSET 0 keeps the planner from making the row's text twice.
-        f" FROM ONLY {table.relation}{where} OFFSET 0) s"
-    )
+    return sums_query(f"ONLY {table.relation}{where}", table.fields, algorithm)
+
+
+def sums_query(source: str, fields: t.Sequence[str], algorithm: str) -> str:
+    """Count and sums over the rows of ``source``, which is all from FROM on."""
+    row, sums = _HASHES[algorithm]
+    row = row.replace("{fields}", ", ".join(fields))
+    # OFFSET 0 keeps the planner from making the row's bytes twice.
+    return f"SELECT count(*), {sums} FROM (SELECT {row} AS r FROM {source} OFFSET 0) s"
 
 
 def parts(table: Table) -> list[tuple[int, int | None]]:
@@ -160,14 +175,23 @@ def parts(table: Table) -> list[tuple[int, int | None]]:
     return [(t.cast(int, low), high) for low, high in zip(edges, edges[1:])]
 
 
-def large_objects(connection: psycopg.Connection) -> Content:
+def large_objects(connection: psycopg.Connection, algorithm: str) -> Content:
     """Number and hash of the large objects, each below 1 GiB."""
-    return _Sum().plus(connection.execute(_LARGE_OBJECTS).fetchone()).content()
+    query = sums_query(
+        "pg_catalog.pg_largeobject_metadata m", ["m.oid", "sha256(lo_get(m.oid))"], algorithm
+    )
+    return content(connection.execute(query).fetchone())
+
+
+def content(row: t.Any) -> Content:
+    """What a query of sums answered."""
+    return _Sum().plus(row).content()
 
 
 def read_contents(
     connections: t.Sequence[psycopg.Connection],
     tables: t.Sequence[Table],
+    algorithm: str,
     *,
     progress: t.Callable[[int], None] = lambda _bytes: None,
 ) -> dict[str, Content]:
@@ -187,7 +211,7 @@ def read_contents(
                 table, low, high = work.get_nowait()
             except queue.Empty:
                 return found
-            row = connection.execute(content_query(table, low, high)).fetchone()
+            row = connection.execute(content_query(table, algorithm, low, high)).fetchone()
             found[table.label] = found.get(table.label, _Sum()).plus(row)
             progress(((high or max(table.blocks, low)) - low) * _BLOCK)
 

@@ -24,10 +24,10 @@ from pathlib import Path
 
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 from ansible_collections.sre.rollback.plugins.module_utils._pg_content import (
-    ALGORITHM,
     SESSION,
     Content,
     Table,
+    algorithm_of,
     large_objects,
     read_contents,
     read_tables,
@@ -179,12 +179,13 @@ def _dump(
     """Run pg_dump and read the contents at the same time, in the same snapshot."""
     facts = _facts(request, connection)
     before = read_sequences(connection)
+    algorithm = algorithm_of(connection.info.server_version)
     argv = _pg_dump_argv(request, program, folder, snapshot, facts)
     with contextlib.ExitStack() as stack:
         readers = [stack.enter_context(_reader(request, snapshot)) for _job in range(request.jobs)]
         running = stack.enter_context(Running(argv, _environment(request)))
-        contents = _both(running, readers, tables)
-    objects = large_objects(connection)
+        contents = _both(running, readers, tables, algorithm)
+    objects = large_objects(connection, algorithm)
     sizes = {table.label: table.blocks * 8192 for table in tables}
     after = read_sequences(connection)
     return Manifest(
@@ -195,7 +196,7 @@ def _dump(
         bytes=0,
         files={},
         client_version=program.version,
-        algorithm=ALGORITHM,
+        algorithm=algorithm,
         tables={
             label: {**asdict(content), "bytes": sizes[label]} for label, content in contents.items()
         },
@@ -209,11 +210,14 @@ def _dump(
 
 
 def _both(
-    running: Running, readers: t.Sequence[psycopg.Connection], tables: t.Sequence[Table]
+    running: Running,
+    readers: t.Sequence[psycopg.Connection],
+    tables: t.Sequence[Table],
+    algorithm: str,
 ) -> dict[str, Content]:
     """Wait for pg_dump and for the contents; the failure of one ends the other."""
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        contents = pool.submit(read_contents, readers, tables)
+        contents = pool.submit(read_contents, readers, tables, algorithm)
         try:
             while not running.is_done(0.1):
                 if contents.done() and contents.exception() is not None:

@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, field
 
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 from ansible_collections.sre.rollback.plugins.module_utils._pg_content import (
-    ALGORITHM,
     SESSION,
     Table,
+    is_known,
     large_objects,
     read_contents,
     read_tables,
@@ -91,10 +91,10 @@ def prove(
     progress: Progress,
 ) -> Proof:
     """Compare ``database`` with the manifest; raises NotProvedError with all differences."""
-    if manifest.algorithm != ALGORITHM:
+    if not is_known(manifest.algorithm):
         raise NotProvedError(
-            f"the manifest's hashes are of the kind {manifest.algorithm}; this release computes "
-            f"{ALGORITHM}. The live database was not touched; use the release that wrote it."
+            f"the manifest's hashes are of the kind {manifest.algorithm!r}, which this release "
+            "does not know. The live database was not touched; use the release that wrote it."
         )
     with contextlib.ExitStack() as stack:
         readers = [stack.enter_context(one) for one in sessions(login, database, manifest, jobs)]
@@ -137,14 +137,16 @@ def _contents(
 ) -> tuple[dict[str, dict[str, t.Any]], list[str]]:
     contents = {
         label: asdict(one)
-        for label, one in read_contents(readers, tables, progress=progress.add).items()
+        for label, one in read_contents(
+            readers, tables, manifest.algorithm, progress=progress.add
+        ).items()
     }
     problems = [
         problem
         for label in sorted(manifest.tables.keys() | contents.keys())
         for problem in _table(label, manifest.tables.get(label), contents.get(label))
     ]
-    objects = asdict(large_objects(readers[0]))
+    objects = asdict(large_objects(readers[0], manifest.algorithm))
     problems += _table("large objects", manifest.large_objects, objects)
     wrong = {
         label for label in contents if _table(label, manifest.tables.get(label), contents[label])
