@@ -199,6 +199,13 @@ SELECT 'default privileges',
 FROM pg_default_acl a LEFT JOIN pg_namespace n ON n.oid = a.defaclnamespace
 """
 
+# A definition that was dumped and loaded is not written as it was: PostgreSQL puts casts and
+# parentheses elsewhere ("IN" over varchar). They stay out of the comparison, and white space too.
+_NAME = '(?:"(?:[^"]|"")+"|[[:alpha:]_][[:alnum:]_$]*)'
+_CAST = (
+    f"::{_NAME}(?:[.]{_NAME})?(?: varying| precision| with(?:out)? time zone)?"
+    r"(?:[(][0-9, ]+[)])?(?: with(?:out)? time zone)?(?:\[\])*"
+).replace("'", "''")
 _QUERIES = (
     _SCHEMAS,
     _RELATIONS,
@@ -220,7 +227,8 @@ def read_objects(connection: psycopg.Connection) -> list[DatabaseObject]:
         rows += connection.execute(
             # A definition is long and only ever compared.
             "SELECT kind, name, owner::text, grants, left(encode(sha256(convert_to("
-            "coalesce(definition, ''), 'UTF8')), 'hex'), 24), valid"
+            f"regexp_replace(regexp_replace(coalesce(definition, ''), '{_CAST}', '', 'g'),"
+            " '[()[:space:]]', '', 'g'), 'UTF8')), 'hex'), 24), valid"
             f" FROM ({query}) AS o(kind, name, owner, grants, definition, valid)"
         ).fetchall()
     return sorted((DatabaseObject(*row) for row in rows), key=lambda o: (o.kind, o.name))
