@@ -12,14 +12,14 @@ def _pace(*, largest: int = 5000, idle: float = 0.0) -> Pace:
     return Pace(max_stall=0.02, idle_round_trip=idle, largest=largest)
 
 
-def test_pace_settles_where_a_batch_takes_half_of_the_limit() -> None:
+def test_pace_settles_where_a_batch_takes_a_quarter_of_the_limit() -> None:
     pace = _pace()
 
     for _batch in range(50):
         pace.record(pace.size * 10e-6)
 
-    assert 900 <= pace.size <= 1000
-    assert pace.longest <= 0.0105
+    assert 450 <= pace.size <= 500
+    assert pace.longest <= 0.0055
 
 
 def test_pace_shrinks_at_once_when_values_become_heavy() -> None:
@@ -31,7 +31,7 @@ def test_pace_shrinks_at_once_when_values_become_heavy() -> None:
     pace.record(0.1)
 
     assert before == 5000
-    assert 490 <= pace.size <= 500
+    assert 240 <= pace.size <= 250
 
 
 def test_pace_does_not_count_the_way_to_a_distant_server() -> None:

@@ -10,8 +10,9 @@ PRIVATE: for this collection only; can have breaking changes without notice.
 from __future__ import annotations
 
 # A server answers one client at a time. It handles a batch of ours as a whole, so others wait as
-# long as one batch takes. Half the limit is the aim: the next batch may be twice as heavy.
-_AIM = 0.5
+# long as one batch takes. A quarter of the limit is the aim: the next batch may be heavier, and the
+# machine may let the server wait for a processor.
+_AIM = 0.25
 
 _FIRST, _SMALLEST = 100, 5
 _GROWTH = 1.5
