@@ -26,6 +26,8 @@ two ansible_connection=local
 gone ansible_connection=ssh ansible_host=127.0.0.1 ansible_port=1
 [all:vars]
 ansible_python_interpreter="{{ ansible_playbook_python }}"
+# Where HOME is not the account's own, Ansible looks for the job in one and writes it to the other.
+ansible_async_dir="{{ playbook_dir }}/async"
 """
 
 _PLAYBOOK = """

@@ -246,7 +246,15 @@ def list_backups(dest: Path, database: str | None = None) -> list[Backup]:
         raise BackupError(f"{dest} cannot be listed: {exc.strerror}. Nothing was changed.") from exc
     backups = [describe(path) for path in folders]
     wanted = [one for one in backups if database is None or one.database in ("", database)]
-    return sorted(wanted, key=lambda one: (one.finished, one.id), reverse=True)
+    return sorted(wanted, key=lambda one: (one.finished, _written(one)), reverse=True)
+
+
+def _written(backup: Backup) -> int:
+    """When its manifest was written, in ns: ``finished`` knows seconds, and two may share one."""
+    try:
+        return (Path(backup.path) / MANIFEST).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def describe(backup: Path) -> Backup:
