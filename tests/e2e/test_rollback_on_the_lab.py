@@ -66,7 +66,6 @@ class Operator:
             self.lab.flags.read_bytes(),
             (self.lab.nginx / "maintenance.conf").read_bytes(),
             sorted(path.name for path in self.lab.backups.iterdir()),
-            self.health(),
         )
 
 

@@ -179,7 +179,7 @@ def test_lab_comes_up_after_everything_was_killed_and_its_ports_were_taken(good_
     psutil.wait_procs(processes.running(good_lab, good_lab.state()), timeout=10)
     with socket.socket() as stranger:
         stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        stranger.bind(("127.0.0.1", ports["nginx"]))
+        assert _eventually(lambda: _bound(stranger, ports["nginx"]))
         stranger.listen()
 
         status = _up(good_lab.directory)
@@ -209,6 +209,15 @@ def test_a_folder_that_is_no_lab_is_neither_taken_nor_removed(tmp_path: Path) ->
         lifecycle.down(tmp_path, purge=True)
 
     assert (tmp_path / "precious").exists()
+
+
+def _bound(stranger: socket.socket, port: int) -> bool:
+    """The kernel frees the port of a killed process a moment after the process is gone."""
+    try:
+        stranger.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
 
 
 def _supervisor(lab: Lab) -> int:

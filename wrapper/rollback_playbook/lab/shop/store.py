@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -16,7 +17,10 @@ from psycopg_pool import ConnectionPool
 
 _CACHE_SECONDS = 3600
 _SESSION_SECONDS = 86400
-_TIMEOUT_SECONDS = 2
+_TIMEOUT_SECONDS = 5
+# psycopg_pool tries again after a whole second unless it may give up sooner; a request that comes
+# after it gave up makes it try at once.
+_RECONNECT_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,11 @@ class Store:
         self._pool: ConnectionPool[psycopg.Connection[dict[str, Any]]] = ConnectionPool(
             conninfo,
             kwargs={"autocommit": True, "row_factory": dict_row},
-            check=ConnectionPool.check_connection,
+            check=self._check,
             min_size=2,
             max_size=8,
             timeout=_TIMEOUT_SECONDS,
+            reconnect_timeout=_RECONNECT_SECONDS,
             open=True,
         )
         self._cache = redis.Redis(
@@ -90,16 +95,35 @@ class Store:
     def product(self, number: int) -> dict[str, Any] | None:
         """A product as it is shown; from the cache when it is there."""
         key = f"product:{number}"
-        cached = self._cache.get(key)
-        if cached is not None:
-            found: dict[str, Any] = json.loads(str(cached))
-            return found
+        with suppress(redis.RedisError):
+            cached = self._cache.get(key)
+            if cached is not None:
+                found: dict[str, Any] = json.loads(str(cached))
+                return found
         row = self._one("SELECT id, name, price FROM products WHERE id = %s", number)
         if row is None:
             return None
         shown = {**row, "price": str(pricing.shown_price(row["price"]))}
-        self._cache.set(key, json.dumps(shown), ex=_CACHE_SECONDS)
+        # Without its cache the shop is slower, not closed.
+        with suppress(redis.RedisError):
+            self._cache.set(key, json.dumps(shown), ex=_CACHE_SECONDS)
         return shown
+
+    def bought_together(self, product: int) -> list[int]:
+        """The three products that are most often in an order with this one."""
+        rows = self._all(
+            "SELECT other.product_id FROM order_lines line"
+            " JOIN order_lines other USING (order_id)"
+            " WHERE line.product_id = %s AND other.product_id <> line.product_id"
+            " GROUP BY other.product_id ORDER BY count(*) DESC, other.product_id LIMIT 3",
+            product,
+        )
+        return [int(row["product_id"]) for row in rows]
+
+    def is_customer(self, customer: int, email: str) -> bool:
+        """Whether number and address belong together."""
+        query = "SELECT 1 FROM customers WHERE id = %s AND email = %s"
+        return self._one(query, customer, email) is not None
 
     def open_session(self, customer: int) -> str:
         """A token for this customer."""
@@ -107,10 +131,17 @@ class Store:
         self._cache.set(f"session:{token}", customer, ex=_SESSION_SECONDS)
         return token
 
-    def price(self, product: int, quantity: int) -> Basket:
-        """A basket at the shown price."""
+    def session(self, token: str) -> int | None:
+        """The customer who opened this session, or None when there is no such session."""
+        customer = self._cache.get(f"session:{token}")
+        return None if customer is None else int(str(customer))
+
+    def price(self, product: int, quantity: int) -> Basket | None:
+        """A basket at the shown price, or None when there is no such product."""
         row = self._one("SELECT price FROM products WHERE id = %s", product)
-        price = pricing.shown_price(row["price"]) if row else Decimal(0)
+        if row is None:
+            return None
+        price = pricing.shown_price(row["price"])
         return Basket(product=product, quantity=quantity, price=price)
 
     def place_order(self, customer: int, basket: Basket) -> int:
@@ -128,6 +159,14 @@ class Store:
                 (number, basket.product, basket.quantity, basket.price),
             )
         return number
+
+    def _check(self, connection: psycopg.Connection[dict[str, Any]]) -> None:
+        """Where one connection is dead, the others probably are: all are replaced at once."""
+        try:
+            ConnectionPool.check_connection(connection)
+        except psycopg.Error:
+            self._pool.check()
+            raise
 
     def _one(self, query: str, *values: object) -> dict[str, Any] | None:
         rows = self._all(query, *values)

@@ -27,8 +27,9 @@ _HEAD = b"# Traffic is paused by sre.rollback.traffic; it is resumed by the same
 _FOUND = ".found"
 _PROBE_SECONDS = 2.0
 _PAUSE = 0.01
-#: Old workers may still take a connection for a moment after a reload: so many answers in a row.
-_PROOFS = 3
+#: Old workers may still take a connection for a moment after a reload: so many answers in a row,
+#: a pause apart.
+_PROOFS = 10
 
 
 class TrafficError(RollbackError):
@@ -169,8 +170,7 @@ class Nginx:
                     f"nginx was reloaded, but {self.url} still gives {answer.words}. The file was "
                     f"put back. Does the server block of this URL include {self.maintenance_path}?"
                 )
-            if not right:
-                time.sleep(_PAUSE)
+            time.sleep(_PAUSE)
 
     def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         try:
