@@ -249,7 +249,8 @@ def _create(plan: Plan, maintenance: psycopg.Connection) -> None:
         plan.database,
         backup=plan.manifest.id,
         digest=plan.manifest.digest,
-        at=utc(now()),
+        # Two may be proved in one second; the later one is the newer.
+        at=f"{now():%Y-%m-%dT%H:%M:%S.%fZ}",
     )
     maintenance.execute(comment_statement(plan.name, "", entry))
     maintenance.execute(f"REVOKE ALL ON DATABASE {quoted(plan.name)} FROM PUBLIC")
@@ -318,7 +319,8 @@ def _entry(plan: Plan, progress: Progress, proof: Proof) -> Entry:
         plan.database,
         backup=plan.manifest.id,
         digest=plan.manifest.digest,
-        at=utc(now()),
+        # Two may be proved in one second; the later one is the newer.
+        at=f"{now():%Y-%m-%dT%H:%M:%S.%fZ}",
         facts={
             "marker": marker,
             "amcheck": plan.amcheck,
