@@ -26,7 +26,7 @@ def compare_with_backup(lab: Lab, backup: str) -> dict[str, Any]:
     manifest = read_manifest(Path(lab.backups) / backup)
     with connect(lab.state(), manifest.database) as connection:
         apply_settings(connection, SESSION)
-        found = read_contents([connection], read_tables(connection))
+        found = read_contents([connection], read_tables(connection), manifest.algorithm)
     wanted = {name: table["digest"] for name, table in manifest.tables.items()}
     live = {name: content.digest for name, content in found.items()}
     names = wanted.keys() | live.keys()

@@ -106,7 +106,8 @@ def of_database(databases: t.Mapping[str, Database], database: str, role: str) -
         for one in databases.values()
         if one.entry is not None and one.entry.of == database and one.entry.role == role
     ]
-    return sorted(found, key=lambda one: one.entry.at if one.entry else "", reverse=True)
+    # Of two of one second, the database that was made later is the later one.
+    return sorted(found, key=lambda one: (one.entry.at if one.entry else "", one.oid), reverse=True)
 
 
 def staged_name(database: str, backup: str) -> str:
