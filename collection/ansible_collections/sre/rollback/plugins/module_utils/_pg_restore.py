@@ -175,6 +175,8 @@ def staged(request: Request, *, check: bool) -> Outcome:
         before = situation(read_databases(maintenance), request.database)
         ready = _prepare(request, maintenance, manifest)
         removed = drop_others(ready.plan, maintenance, request.keep_staged)
+        # DROP DATABASE waits for a checkpoint: make room now for the one that the swap will add.
+        removed += prune(request, maintenance, keep=max(request.keep_predecessors - 1, 1))
         after = situation(read_databases(maintenance), request.database)
     return Outcome(
         changed=ready.changed,
@@ -211,7 +213,7 @@ def live(request: Request, *, check: bool) -> Outcome:
         before = situation(databases, request.database)
         ready = _prepare(request, maintenance, manifest)
         swapped, predecessor = _swap_in(request, maintenance, manifest, ready.database)
-        removed = prune(request, maintenance, keep=predecessor)
+        removed = prune(request, maintenance, keep=request.keep_predecessors)
         after = situation(read_databases(maintenance), request.database)
     return Outcome(
         changed=True,
@@ -584,14 +586,16 @@ def _swap_back(
         )
 
 
-def prune(request: Request, maintenance: psycopg.Connection, *, keep: str) -> list[str]:
-    """Drop the oldest predecessors that are more than wanted; one in use is left alone."""
-    databases = read_databases(maintenance)
-    kept = of_database(databases, request.database, KEPT)
+def prune(request: Request, maintenance: psycopg.Connection, *, keep: int) -> list[str]:
+    """Drop the oldest predecessors that are more than ``keep``; one in use is left alone."""
+    kept = of_database(read_databases(maintenance), request.database, KEPT)
+    busy = {
+        oid for (oid,) in maintenance.execute("SELECT DISTINCT datid::int8 FROM pg_stat_activity")
+    }
     removed = []
-    for one in [each for each in kept if each.name != keep][
-        max(request.keep_predecessors - 1, 0) :
-    ]:
+    for one in kept[keep:]:
+        if one.oid in busy:
+            continue
         with contextlib.suppress(psycopg.Error):
             maintenance.execute(f"DROP DATABASE {quoted(one.name)}")
             removed.append(one.name)
