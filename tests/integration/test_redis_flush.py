@@ -215,8 +215,10 @@ def _writing(server: RedisServer) -> Iterator[None]:
     with subprocess.Popen(arguments, stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
         writer.stdout.readline()
-        yield
-        writer.kill()
+        try:
+            yield
+        finally:
+            writer.kill()
 
 
 def test_keys_that_are_written_meanwhile_are_reported(

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -177,31 +176,6 @@ def test_check_mode_predicts_the_undo_and_writes_no_file(
     assert valkey_server.client().dbsize() == 14
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        pytest.param({"restore_point_max_bytes": 5000}, "needs about", id="too large"),
-        pytest.param({"restore_point": "/no/folder/x"}, "No such file", id="no folder"),
-        pytest.param({"restore_point": "/tmp/" + "x" * 300}, "cannot be written", id="name"),
-    ],
-)
-def test_a_restore_point_that_cannot_be_is_refused_before_anything_goes(
-    valkey_server: RedisServer,
-    run_module: RunModule,
-    tmp_path: Path,
-    options: dict[str, Any],
-    words: str,
-) -> None:
-    _fill(valkey_server)
-    given = {"patterns": ["page:*"], "restore_point": str(tmp_path / "x"), **options}
-
-    result = run_module("redis_flush", {**valkey_server.login, **given})
-
-    assert words in result["msg"]
-    assert "Nothing was changed" in result["msg"]
-    assert valkey_server.client().dbsize() == 1004
-
-
 def test_a_restore_point_that_fills_up_stops_the_flush_and_can_be_restored(
     valkey_server: RedisServer, run_module: RunModule, tmp_path: Path
 ) -> None:
@@ -247,47 +221,6 @@ def test_a_disk_that_fills_up_stops_the_flush_and_everything_comes_back(
     assert left < len(before) - 1000
     after = _contents(valkey_server)
     assert after.keys() >= before.keys() - {b"page:brief"}
-
-
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        pytest.param(lambda lines: lines[1:], "is not a restore point", id="no header"),
-        pytest.param(lambda lines: [lines[0], b"{}\n", *lines[2:]], "Line 2 of", id="line"),
-        pytest.param(lambda _lines: [], "is not a restore point", id="empty"),
-    ],
-)
-def test_a_damaged_restore_point_restores_nothing(
-    valkey_server: RedisServer, run_module: RunModule, tmp_path: Path, damage: Any, words: str
-) -> None:
-    _fill(valkey_server, 5)
-    path = tmp_path / "cache.jsonl"
-    options = {**valkey_server.login, "patterns": ["page:*"], "restore_point": str(path)}
-    flushed = run_module("redis_flush", options)
-    path.write_bytes(b"".join(damage(path.read_bytes().splitlines(keepends=True))))
-
-    result = run_module("redis_flush", {**valkey_server.login, **flushed["undo"]["args"]})
-
-    assert words in result["msg"]
-    assert valkey_server.client().dbsize() == 0
-
-
-def test_a_value_that_the_server_refuses_is_a_failure(
-    valkey_server: RedisServer, run_module: RunModule, tmp_path: Path
-) -> None:
-    valkey_server.client().mset({"page:1": "1", "page:2": "2"})
-    path = tmp_path / "cache.jsonl"
-    options = {**valkey_server.login, "patterns": ["page:*"], "restore_point": str(path)}
-    flushed = run_module("redis_flush", options)
-    header, first, second = path.read_text().splitlines()
-    entry = json.loads(first)
-    entry["dump"] = json.loads(second)["dump"][:-4] + "AAAA"
-    path.write_text("\n".join([header, json.dumps(entry), second, ""]))
-
-    result = run_module("redis_flush", {**valkey_server.login, **flushed["undo"]["args"]})
-
-    assert "1 of 2 keys could not be restored" in result["msg"]
-    assert valkey_server.client().dbsize() == 1
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._redis_pace import Pa
 
 
 def _pace(*, largest: int = 5000, idle: float = 0.0) -> Pace:
-    return Pace(max_stall=0.02, idle_round_trip=idle, largest=largest)
+    return Pace(max_stall=0.02, idle_round_trip=idle, smallest=5, largest=largest)
 
 
 def test_pace_settles_where_a_batch_takes_a_quarter_of_the_limit() -> None:

@@ -9,6 +9,11 @@ import yaml
 
 from ansible_collections.sre.rollback.plugins.module_utils import _breaker_provider as core
 from ansible_collections.sre.rollback.plugins.module_utils._breaker_change import Outcome
+from ansible_collections.sre.rollback.plugins.module_utils._breaker_report import (
+    read_wish,
+    result_of,
+    undo_of,
+)
 from ansible_collections.sre.rollback.plugins.modules import circuit_breaker
 
 
@@ -27,7 +32,7 @@ def test_examples_use_options_that_exist() -> None:
 def test_return_documents_every_value() -> None:
     outcome = Outcome(before=(), after=(), touched=(), foreign=(), reopened=())
 
-    result = circuit_breaker.result_of(outcome, _params(state="open"), 0.1)
+    result = result_of(outcome, _params(state="open"), 0.1)
 
     assert set(result) - {"changed"} == set(yaml.safe_load(circuit_breaker.RETURN))
 
@@ -45,7 +50,7 @@ def test_undo_says_where_the_breakers_are_and_nothing_secret(provider: str) -> N
         bearer_token="secret",
     )
 
-    undo = circuit_breaker.undo_of(outcome, params)
+    undo = undo_of(outcome, params)
 
     assert undo["args"]["state"] == "restored"
     assert set(undo["args"]["snapshot"]) == {"a"}
@@ -66,4 +71,4 @@ def test_undo_says_where_the_breakers_are_and_nothing_secret(provider: str) -> N
 )
 def test_options_that_contradict_are_refused(params: dict[str, Any]) -> None:
     with pytest.raises(core.BreakerError, match="Nothing was changed"):
-        circuit_breaker.read_wish(_params(**params))
+        read_wish(_params(**params))

@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.sre.rollback.plugins.module_utils._redis_flush import FlushError
-from ansible_collections.sre.rollback.plugins.module_utils._redis_flush_report import Report
+from ansible_collections.sre.rollback.plugins.module_utils._redis_flush_report import (
+    FlushError,
+    Report,
+    flush_result,
+    read_order,
+)
 from ansible_collections.sre.rollback.plugins.module_utils._redis_glob import GlobSet
 from ansible_collections.sre.rollback.plugins.modules import redis_flush
 
@@ -30,7 +34,7 @@ def test_return_documents_every_value() -> None:
     report = Report()
     report.tally("*").removed = 1
 
-    result = redis_flush.flush_result(report, "/path", point=None)
+    result = flush_result(report, "/path", point=None)
 
     assert {*result, "elapsed"} - {"changed"} <= set(documented)
     assert set(result["counts"][0]) == set(documented["counts"]["contains"])
@@ -53,22 +57,20 @@ def test_return_documents_every_value() -> None:
     ],
 )
 def test_well_known_keys_are_protected_by_default(key: str) -> None:
-    order = redis_flush.read_order(_params(patterns=["*"]))
+    order = read_order(_params(patterns=["*"]))
 
     assert GlobSet(each.encode() for each in order.protect).first_match(key.encode())
 
 
 @pytest.mark.parametrize("key", ["page:1", "block:1", "clock", "user:1", "possession:1"])
 def test_other_keys_are_not_protected(key: str) -> None:
-    order = redis_flush.read_order(_params(patterns=["*"]))
+    order = read_order(_params(patterns=["*"]))
 
     assert not GlobSet(each.encode() for each in order.protect).first_match(key.encode())
 
 
 def test_protect_adds_to_what_is_spared() -> None:
-    order = redis_flush.read_order(
-        _params(mode="db", spare=["breakers"], protect=["cart:*", "*pybreaker:*"])
-    )
+    order = read_order(_params(mode="db", spare=["breakers"], protect=["cart:*", "*pybreaker:*"]))
 
     assert order.protect == ("*pybreaker:*", "*:rollback:hold", "rollback:hold", "cart:*")
 
@@ -84,4 +86,4 @@ def test_protect_adds_to_what_is_spared() -> None:
 )
 def test_options_that_contradict_are_refused(params: dict[str, Any]) -> None:
     with pytest.raises(FlushError, match="Nothing was changed"):
-        redis_flush.read_order(_params(**params))
+        read_order(_params(**params))

@@ -13,8 +13,30 @@ import typing as t
 from collections import Counter
 from dataclasses import dataclass, field
 
+from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 from ansible_collections.sre.rollback.plugins.module_utils._redis_glob import GlobSet
 from ansible_collections.sre.rollback.plugins.module_utils._redis_sweep import Selection, Tally
+
+SPARED = {
+    "breakers": ("*pybreaker:*", "*:rollback:hold", "rollback:hold"),
+    "locks": ("rollback:lock:*", "lock:*", "*:lock:*", "*:lock"),
+    "sessions": (
+        "session:*",
+        "sessions:*",
+        "sess:*",
+        "*:session:*",
+        "*:sessions:*",
+        "PHPREDIS_SESSION:*",
+        "*django.contrib.sessions*",
+    ),
+}
+
+# What a restore point's header repeats of the flush, so that restoring can be undone.
+REPEATED = ("mode", "patterns", "exclude", "spare", "protect", "db")
+
+
+class FlushError(RollbackError):
+    """A flush that was not begun."""
 
 
 @dataclass(frozen=True)
@@ -74,3 +96,70 @@ class Report:
 
     def tally(self, pattern: str) -> Tally:
         return self.walks.setdefault(pattern, Tally())
+
+
+def read_order(params: t.Mapping[str, t.Any]) -> Order:
+    """What to flush. Raises FlushError when the options contradict each other."""
+    patterns = tuple(dict.fromkeys(params["patterns"]))
+    if (params["mode"] == "pattern") != bool(patterns):
+        raise FlushError(
+            "mode=pattern needs patterns, and the other modes take none. Nothing was changed."
+        )
+    if any(not each for each in (*patterns, *params["exclude"], *params["protect"])):
+        raise FlushError("A pattern is empty. Nothing was changed. Write '*' for every key.")
+    if params["max_stall_ms"] < 1 or params["restore_point_max_bytes"] < 1 or params["db"] < 0:
+        raise FlushError(
+            "max_stall_ms and restore_point_max_bytes must be above 0, and db not negative. "
+            "Nothing was changed."
+        )
+    well_known = [pattern for rule in params["spare"] for pattern in SPARED[rule]]
+    return Order(
+        patterns=patterns,
+        exclude=tuple(params["exclude"]),
+        protect=tuple(dict.fromkeys([*well_known, *params["protect"]])),
+        asynchronous=params["asynchronous"],
+        max_stall=params["max_stall_ms"] / 1000,
+    )
+
+
+def undo_of(path: str) -> dict[str, t.Any]:
+    return {
+        "module": "sre.rollback.redis_flush",
+        "args": {"state": "restored", "restore_point": path},
+    }
+
+
+def flush_result(
+    report: Report, path: str | None, *, point: dict[str, t.Any] | None
+) -> dict[str, t.Any]:
+    changed = report.removed > 0
+    return {
+        "changed": changed,
+        "before": {
+            "keys": report.keys_before,
+            "by_pattern": {name: tally.matched for name, tally in report.walks.items()},
+        },
+        "after": {
+            "keys": report.keys_after,
+            "by_pattern": {
+                name: tally.staying + report.left[name] for name, tally in report.walks.items()
+            },
+        },
+        "counts": [
+            {
+                "pattern": name,
+                "matched": tally.matched,
+                "removed": tally.removed,
+                "spared": sum(tally.spared.values()),
+                "excluded": tally.excluded,
+                "written_meanwhile": report.left[name],
+            }
+            for name, tally in report.walks.items()
+        ],
+        "spared": dict(report.spared),
+        "written_meanwhile": sum(report.left.values()),
+        "why": list(report.reasons),
+        "longest_batch_ms": round(report.longest_batch * 1000, 3),
+        "restore_point": point,
+        "undo": undo_of(path) if changed and path else None,
+    }

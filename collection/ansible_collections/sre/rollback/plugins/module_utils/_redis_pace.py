@@ -14,19 +14,22 @@ from __future__ import annotations
 # machine may let the server wait for a processor.
 _AIM = 0.25
 
-_FIRST, _SMALLEST = 100, 5
-_GROWTH = 1.5
+_FIRST, _GROWTH = 100, 1.5
 
 
 class Pace:
     """The size of the next batch, from how long the batches before it took.
 
-    ``longest`` is the longest batch so far in seconds.
+    ``longest`` is the longest batch so far in seconds. A batch is never below ``smallest``: times
+    that are long for another reason, such as a busy network, must not bring the work to a halt.
     """
 
-    def __init__(self, *, max_stall: float, idle_round_trip: float, largest: int) -> None:
+    def __init__(
+        self, *, max_stall: float, idle_round_trip: float, smallest: int, largest: int
+    ) -> None:
         self._aim = max_stall * _AIM
         self._idle = idle_round_trip
+        self._smallest = smallest
         self._largest = largest
         self.size = min(_FIRST, largest)
         self.longest = 0.0
@@ -36,4 +39,4 @@ class Pace:
         busy = max(seconds - self._idle, 1e-6)
         self.longest = max(self.longest, busy)
         affordable = self.size * min(self._aim / busy, _GROWTH)
-        self.size = int(min(max(affordable, _SMALLEST), self._largest))
+        self.size = int(min(max(affordable, self._smallest), self._largest))

@@ -251,13 +251,16 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.sre.rollback.plugins.module_utils import _breaker_provider as core
 from ansible_collections.sre.rollback.plugins.module_utils._breaker_change import (
-    Outcome,
     change_breakers,
     resolve_names,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._breaker_haproxy import Haproxy
 from ansible_collections.sre.rollback.plugins.module_utils._breaker_pybreaker_redis import (
     PybreakerRedis,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._breaker_report import (
+    read_wish,
+    result_of,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._breaker_resilience4j import (
     Resilience4j,
@@ -273,13 +276,6 @@ PROVIDERS: dict[str, t.Callable[[t.Mapping[str, t.Any]], core.Provider]] = {
     "pybreaker_redis": PybreakerRedis,
     "resilience4j": Resilience4j,
     "haproxy": Haproxy,
-}
-
-# Beside these, `undo` repeats the options that say where the provider finds its breakers.
-PLACE_OPTIONS = {
-    "pybreaker_redis": ("db",),
-    "resilience4j": ("instances",),
-    "haproxy": ("haproxy_socket",),
 }
 
 
@@ -305,72 +301,6 @@ def argument_spec() -> dict[str, dict[str, t.Any]]:
         "url_password": {"type": "str", "no_log": True},
         "bearer_token": {"type": "str", "no_log": True},
         "haproxy_socket": {"type": "str"},
-    }
-
-
-def read_wish(params: t.Mapping[str, t.Any]) -> core.Wish:
-    """The wish of the task. Raises BreakerError when its options contradict each other."""
-    lease, state = params["lease"], params["state"]
-    if lease is not None and (state != core.OPEN or not 0 < lease <= core.LONGEST_LEASE):
-        raise core.BreakerError(
-            "lease goes with state=open alone, and is above 0 and at most "
-            f"{core.LONGEST_LEASE} seconds. Nothing was changed."
-        )
-    if params["settle"] < 0 or not params["holder"]:
-        raise core.BreakerError(
-            "settle must not be negative, and holder not empty. Nothing was changed."
-        )
-    snapshot = params["snapshot"] or {}
-    if any(not isinstance(entry, dict) for entry in snapshot.values()):
-        raise core.BreakerError(
-            "snapshot holds breakers by name, as this module returned them as before. "
-            "Nothing was changed."
-        )
-    return core.Wish(
-        state=state,
-        holder=params["holder"],
-        reason=params["reason"],
-        lease=lease,
-        take_over=params["take_over"],
-        snapshot=snapshot,
-    )
-
-
-def result_of(outcome: Outcome, params: t.Mapping[str, t.Any], elapsed: float) -> dict[str, t.Any]:
-    before = {breaker.name: breaker.as_dict() for breaker in outcome.before}
-    after = {breaker.name: breaker.as_dict() for breaker in outcome.after}
-    existed = {breaker.name for breaker in outcome.before if breaker.exists}
-    return {
-        "changed": bool(outcome.touched),
-        "before": before,
-        "after": after,
-        "created": [
-            each.name for each in outcome.after if each.exists and each.name not in existed
-        ],
-        "held_by_others": {each.name: each.as_dict()["hold"] for each in outcome.foreign},
-        "reopened": list(outcome.reopened),
-        "elapsed": round(elapsed, 6),
-        "undo": undo_of(outcome, params) if outcome.touched else None,
-    }
-
-
-def undo_of(outcome: Outcome, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    provider = params["provider"]
-    snapshot = {
-        breaker.name: breaker.as_dict()
-        for breaker in outcome.before
-        if breaker.name in outcome.touched
-    }
-    place = {option: params[option] for option in PLACE_OPTIONS[provider]}
-    return {
-        "module": "sre.rollback.circuit_breaker",
-        "args": {
-            "provider": provider,
-            **place,
-            "state": core.RESTORED,
-            "holder": params["holder"],
-            "snapshot": snapshot,
-        },
     }
 
 
