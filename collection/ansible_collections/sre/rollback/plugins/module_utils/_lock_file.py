@@ -28,6 +28,9 @@ from ansible_collections.sre.rollback.plugins.module_utils._lock_lease import (
     lease_from,
 )
 
+_WAIT = 0.005
+_PATIENCE = 10.0
+
 
 def exchange(
     params: t.Mapping[str, t.Any], request: Request, *, write: bool
@@ -38,12 +41,16 @@ def exchange(
     """
     folder = Path(params["path"])
     name = quote(request.environment, safe="")
+    path = folder / f"{name}.json"
+    if not write:
+        now = time.time()
+        before = _read(path)
+        return before, change(request, before, now), now
     with _guard(folder, name):
-        path = folder / f"{name}.json"
         now = time.time()
         before = _read(path)
         after = change(request, before, now)
-        if write and after is not before:
+        if after is not before:
             content = json.dumps(fields_of(after)) + "\n"
             _atomic_file.replace(str(path), content.encode(), mode=0o600)
     return before, after, now
@@ -51,18 +58,38 @@ def exchange(
 
 @contextlib.contextmanager
 def _guard(folder: Path, name: str) -> t.Iterator[None]:
+    guard = folder / f"{name}.guard"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(str(folder / f"{name}.guard"), os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(str(guard), os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as exc:
         raise LockError(
             f"the lock cannot be kept in {folder}: {exc.strerror}. Nothing was changed."
         ) from exc
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor, guard)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, guard: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise LockError(
+                    f"another process has had {guard} open for {_PATIENCE:.0f} s and does not go "
+                    "on. Nothing was changed. See who it is with fuser, and run it again."
+                ) from None
+        except OSError as exc:
+            raise LockError(
+                f"{guard} cannot be locked: {exc.strerror}. Nothing was changed. Use a folder on "
+                "a local disk."
+            ) from exc
+        time.sleep(_WAIT)
 
 
 def _read(path: Path) -> Lease:
@@ -71,7 +98,7 @@ def _read(path: Path) -> Lease:
         return Lease()
     try:
         return lease_from(json.loads(content))
-    except (ValueError, TypeError, KeyError) as exc:
+    except (ValueError, TypeError, KeyError, OverflowError) as exc:
         raise LockError(
             f"{path} does not hold a lease. Nothing was changed. Look at the file; when nobody "
             "holds the environment, remove it."

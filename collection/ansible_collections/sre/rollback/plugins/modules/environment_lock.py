@@ -13,26 +13,37 @@ author:
   - The rollback-playbook authors (@rollback-playbook)
 description:
   - A lease with a holder, a reason, an expiry and a fencing token.
-  - Whoever is refused learns who holds the environment, since when, why, and how to take over.
-  - The lease of a run that was killed frees itself at its expiry.
+  - Whoever is refused learns who holds the environment, since when, why, until when, and how to
+    take over.
+  - The lease of a run that was killed frees itself at its expiry. A run that lives renews it with
+    its token. A late holder, whose lease somebody else has by now, is refused.
+  - The token grows by one with every new holder, also across releases and expiries.
 options:
   backend:
     description:
       - Where the lease is kept.
-      - V(file) is a folder on the host that runs the module and serves one controller.
-      - V(redis) and V(postgres) serve several, by the server's clock.
+      - V(file) is a folder on the host that runs the module, serves one controller, and goes by
+        its clock. Its files belong to the account that made them.
+      - V(redis) and V(postgres) serve several controllers, by the server's clock.
+      - Redis keeps it in a hash C(rollback:lock:ENVIRONMENT). M(sre.rollback.redis_flush) spares
+        it. A primary that fails may lose its last writes; the token tells late holders apart only
+        as long as the lease is stored.
+      - PostgreSQL keeps it in a row of the table C(rollback_environment_lock), which is made when
+        it is missing.
     type: str
     choices: [file, redis, postgres]
     default: file
   environment:
-    description: Name of the environment.
+    description: Name of the environment, at most 100 characters.
     type: str
     required: true
   state:
     description:
       - With V(held), the caller has the lease. With O(token) its own lease is renewed.
-      - With V(released), the caller gives it back; O(token) has to be the present one.
-      - With V(stolen), the caller takes the lease from whoever holds it.
+      - With V(released), the caller gives it back. O(token) has to be the present one, unless
+        nobody holds it.
+      - With V(stolen), the caller takes the lease from whoever holds it. Who that was, and the
+        reason, is kept with the lease.
     type: str
     choices: [held, released, stolen]
     default: held
@@ -40,25 +51,33 @@ options:
     description: Who holds it. Required unless O(state=released).
     type: str
   reason:
-    description: Why, for whoever is refused. Required by O(state=stolen).
+    description:
+      - Why, for whoever is refused. Required by O(state=stolen).
+      - When a lease is renewed without one, its reason stays.
     type: str
     default: ""
   ttl:
-    description: Seconds until the lease expires unless it is renewed.
+    description: Seconds until the lease expires unless it is renewed; at most 31 days.
     type: float
     default: 3600
   token:
-    description: The token that RV(token) returned when the lease was taken.
+    description:
+      - The token that RV(token) returned when the lease was taken.
+      - Required by O(state=released).
     type: int
   path:
     description: Folder of the leases. Required by O(backend=file).
     type: path
   database:
     description:
-      - Database of the table C(rollback_environment_lock), which is made when it is missing.
+      - Database of O(backend=postgres).
       - It must not be a database that a rollback restores.
     type: str
     default: postgres
+  schema:
+    description: Schema of the table with O(backend=postgres); made when it is missing.
+    type: str
+    default: public
   login_host:
     description: Host of the server.
     type: str
@@ -67,18 +86,78 @@ options:
     description: Port of the server; 6379 or 5432 when it is left out.
     type: int
   login_user:
-    description: User to log in as.
+    description:
+      - User to log in as. When it is left out, Redis's default user or the role C(postgres).
     type: str
   login_password:
     description: Password of O(login_user).
     type: str
+  login_timeout:
+    description: Seconds to wait for a connection and for an answer, with O(backend=redis).
+    type: float
+    default: 5.0
+  login_unix_socket:
+    description:
+      - Folder of the server's Unix socket, with O(backend=postgres). Used instead of
+        O(login_host).
+    type: path
+  ssl_mode:
+    description: How far TLS is demanded and checked with O(backend=postgres).
+    type: str
+    choices: [disable, allow, prefer, require, verify-ca, verify-full]
+    default: prefer
+  ca_cert:
+    description: File with the certificates to trust, with O(backend=postgres).
+    type: path
+  connect_params:
+    description: Further libpq connection parameters with O(backend=postgres).
+    type: dict
+    default: {}
   tls:
     description: Whether to use TLS with O(backend=redis).
     type: bool
     default: false
+  validate_certs:
+    description: Whether the certificate must be trusted and be issued for the host, with O(tls).
+    type: bool
+    default: true
   ca_certs:
     description: File with the certificates to trust, with O(tls).
     type: path
+  client_cert_file:
+    description: Certificate of this client, with O(tls).
+    type: path
+  client_key_file:
+    description: Private key of O(client_cert_file).
+    type: path
+  cluster:
+    description:
+      - With V(auto), a server in cluster mode stands for its whole cluster.
+      - With V(never), only the server itself is used.
+    type: str
+    choices: [auto, never]
+    default: auto
+  sentinels:
+    description:
+      - Sentinels as C(host:port), asked in this order for the primary of O(sentinel_service).
+    type: list
+    elements: str
+  sentinel_service:
+    description: Name under which the Sentinels watch the primary.
+    type: str
+  sentinel_user:
+    description: ACL user of the Sentinels.
+    type: str
+  sentinel_password:
+    description: Password of the Sentinels.
+    type: str
+requirements:
+  - redis (Python library) >= 5.2, with O(backend=redis)
+  - psycopg >= 3.1, with O(backend=postgres)
+notes:
+  - A renewal is not reported as a change, and needs no undo.
+  - A lease that was given back cannot be brought back, because somebody else may have the
+    environment by then. RV(undo) is null then; take it anew.
 extends_documentation_fragment:
   - sre.rollback._attributes
 attributes:
@@ -88,7 +167,11 @@ attributes:
     support: full
   idempotent:
     support: partial
-    details: Renewing a lease changes its expiry, and V(stolen) always takes a new token.
+    details: Without O(token) a second V(held) is refused, and V(stolen) takes a new token.
+seealso:
+  - name: How to do distributed locking
+    description: Why a lease needs a fencing token.
+    link: https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html
 """
 
 EXAMPLES = r"""
@@ -98,7 +181,16 @@ EXAMPLES = r"""
     environment: prod
     holder: ann (inc-20260304-1)
     reason: release 2.4.0 charges twice
+    ttl: 300
   register: lock
+
+- name: It stays mine for another five minutes
+  sre.rollback.environment_lock:
+    path: /var/lib/rollback-playbook/locks
+    environment: prod
+    holder: ann (inc-20260304-1)
+    token: "{{ lock.token }}"
+    ttl: 300
 
 - name: And free again
   sre.rollback.environment_lock:
@@ -106,14 +198,59 @@ EXAMPLES = r"""
     environment: prod
     token: "{{ lock.token }}"
     state: released
+
+- name: Several controllers share the lock
+  sre.rollback.environment_lock:
+    backend: redis
+    login_host: cache1.prod.example.com
+    login_password: "{{ vault_cache_password }}"
+    environment: prod
+    holder: bob (inc-20260304-2)
+    reason: ann's controller burnt down
+    state: stolen
 """
 
 RETURN = r"""
+environment:
+  description: Name of the environment.
+  returned: success
+  type: str
+  sample: prod
 token:
   description: The fencing token, to give back with V(released) or to renew with.
   returned: success
   type: int
   sample: 17
+holder:
+  description: Who holds it now; empty when nobody does.
+  returned: success
+  type: str
+  sample: ann (inc-20260304-1)
+since:
+  description: Since when.
+  returned: success
+  type: str
+  sample: "2026-03-04T03:12:45Z"
+expires:
+  description: Until when, unless it is renewed.
+  returned: success
+  type: str
+  sample: "2026-03-04T04:12:45Z"
+expires_in:
+  description: Seconds until then, by the backend's clock.
+  returned: success
+  type: float
+  sample: 3600.0
+reason:
+  description: Why.
+  returned: success
+  type: str
+  sample: release 2.4.0 charges twice
+renewed:
+  description: Whether the caller had the lease already and only its expiry moved.
+  returned: success
+  type: bool
+  sample: false
 lock:
   description: The lease that stood in the way.
   returned: when refused
@@ -125,8 +262,12 @@ lock:
     reason: release 2.4.0 charges twice
     since: "2026-03-04T03:12:45Z"
     expires: "2026-03-04T04:12:45Z"
+    expires_in: 3411.2
+    taken_from: null
 before:
-  description: The lease before.
+  description:
+    - The lease before. C(taken_from) is who held it (C(holder), C(token), C(since), C(reason),
+      C(at)) when its holder took it over.
   returned: success
   type: dict
   sample: *lease
@@ -141,7 +282,9 @@ elapsed:
   type: float
   sample: 0.01
 undo:
-  description: The module and arguments that give the lease back; null when nothing changed.
+  description:
+    - The module and arguments that give the lease back; null when nothing changed, or when it was
+      given back.
   returned: success
   type: dict
   sample:
@@ -154,21 +297,20 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.sre.rollback.plugins.module_utils import _lock_file
+from ansible_collections.sre.rollback.plugins.module_utils import _lock_backend
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 from ansible_collections.sre.rollback.plugins.module_utils._lock_lease import (
     Lease,
-    LockError,
     Request,
+    is_renewal,
 )
 
-# Locking is the first thing that happens in an emergency: the drivers of the other backends, which
-# take a good part of a second to import, are imported by the functions that use them.
+_SSL_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
 
 def argument_spec() -> dict:
     return {
-        "backend": {"type": "str", "choices": ["file", "redis", "postgres"], "default": "file"},
+        "backend": {"type": "str", "choices": list(_lock_backend.BACKENDS), "default": "file"},
         "environment": {"type": "str", "required": True},
         "state": {"type": "str", "choices": ["held", "released", "stolen"], "default": "held"},
         "holder": {"type": "str"},
@@ -176,22 +318,64 @@ def argument_spec() -> dict:
         "ttl": {"type": "float", "default": 3600},
         "token": {"type": "int", "no_log": False},
         "path": {"type": "path"},
-        "database": {"type": "str", "default": "postgres"},
+        **server_spec(),
+        **postgres_spec(),
+        **redis_spec(),
+    }
+
+
+def server_spec() -> dict:
+    return {
         "login_host": {"type": "str", "default": "localhost"},
         "login_port": {"type": "int"},
         "login_user": {"type": "str"},
         "login_password": {"type": "str", "no_log": True},
+    }
+
+
+def postgres_spec() -> dict:
+    return {
+        "database": {"type": "str", "default": "postgres"},
+        "schema": {"type": "str", "default": "public"},
+        "login_unix_socket": {"type": "path"},
+        "ssl_mode": {"type": "str", "choices": _SSL_MODES, "default": "prefer"},
+        "ca_cert": {"type": "path"},
+        "connect_params": {"type": "dict", "default": {}},
+    }
+
+
+def redis_spec() -> dict:
+    return {
+        "login_timeout": {"type": "float", "default": 5.0},
         "tls": {"type": "bool", "default": False},
+        "validate_certs": {"type": "bool", "default": True},
         "ca_certs": {"type": "path"},
+        "client_cert_file": {"type": "path"},
+        "client_key_file": {"type": "path"},
+        "cluster": {"type": "str", "choices": ["auto", "never"], "default": "auto"},
+        "sentinels": {"type": "list", "elements": "str"},
+        "sentinel_service": {"type": "str"},
+        "sentinel_user": {"type": "str"},
+        "sentinel_password": {"type": "str", "no_log": True},
+    }
+
+
+def connection_of(params: t.Mapping[str, t.Any]) -> dict:
+    """The parameters as the backends take them: a socket instead of the default host."""
+    if params["backend"] == "postgres" and params["login_unix_socket"]:
+        return {**params, "login_host": None}
+    return dict(params)
+
+
+def hidden_passwords(params: t.Mapping[str, t.Any]) -> set[str]:
+    """Secrets in places that Ansible does not know to hold any."""
+    return {
+        str(params["connect_params"][name]) for name in params["connect_params"] if "pass" in name
     }
 
 
 def request_of(params: t.Mapping[str, t.Any]) -> Request:
     """The validated request; raises LockError."""
-    if params["ttl"] <= 0:
-        raise LockError(f"ttl must be more than 0 s, not {params['ttl']}. Nothing was changed.")
-    if params["state"] == "stolen" and not params["reason"].strip():
-        raise LockError("taking a lock over needs a reason. Nothing was changed.")
     return Request(
         environment=params["environment"],
         state=params["state"],
@@ -202,52 +386,30 @@ def request_of(params: t.Mapping[str, t.Any]) -> Request:
     )
 
 
-def exchange_in_file(module: AnsibleModule, request: Request) -> tuple[Lease, Lease, float]:
-    return _lock_file.exchange(module.params, request, write=not module.check_mode)
-
-
-def exchange_in_redis(module: AnsibleModule, request: Request) -> tuple[Lease, Lease, float]:
-    from ansible_collections.sre.rollback.plugins.module_utils import _lock_redis, _redis
-
-    if _redis.REDIS_IMPORT_ERROR is not None:
-        message = missing_required_lib("redis")
-        module.fail_json(msg=message, exception=_redis.REDIS_IMPORT_ERROR)
-    options = connection_of(module.params, _redis.redis_argument_spec())
-    return _lock_redis.exchange(options, request, write=not module.check_mode)
-
-
-def exchange_in_postgres(module: AnsibleModule, request: Request) -> tuple[Lease, Lease, float]:
-    from ansible_collections.sre.rollback.plugins.module_utils import _lock_postgres, _postgres
-
-    _postgres.require_psycopg(module)
-    options = connection_of(module.params, _postgres.postgres_argument_spec())
-    return _lock_postgres.exchange(options, request, write=not module.check_mode)
-
-
-_BACKENDS = {
-    "file": exchange_in_file,
-    "redis": exchange_in_redis,
-    "postgres": exchange_in_postgres,
-}
-
-
-def connection_of(params: t.Mapping[str, t.Any], spec: t.Mapping[str, t.Any]) -> dict:
-    """The options of the backend's server, with that backend's own defaults."""
-    defaults = {name: option.get("default") for name, option in spec.items()}
-    given = {name: value for name, value in params.items() if value is not None}
-    return {**defaults, **given}
-
-
-def undo_of(params: t.Mapping[str, t.Any], token: int) -> dict:
-    args = {
-        "backend": params["backend"],
-        "environment": params["environment"],
-        "token": token,
-        "state": "released",
-    }
-    if params["path"]:
-        args["path"] = params["path"]
+def undo_of(params: t.Mapping[str, t.Any], before: Lease, after: Lease) -> dict | None:
+    if after is before or not after.holder or is_renewal(before, after):
+        return None
+    names = ["backend", "environment", "path", "database", "schema"]
+    args = {name: params[name] for name in names if params[name]}
+    if params["backend"] != "postgres":
+        del args["database"], args["schema"]
+    args.update(token=after.token, state="released")
     return {"module": "sre.rollback.environment_lock", "args": args}
+
+
+def result_of(params: t.Mapping[str, t.Any], before: Lease, after: Lease, now: float) -> dict:
+    lease = after.as_result(now)
+    renewed = is_renewal(before, after)
+    return {
+        "changed": after is not before and not renewed,
+        "environment": params["environment"],
+        **{name: lease[name] for name in ("token", "holder", "since", "expires", "expires_in")},
+        "reason": after.reason,
+        "renewed": renewed,
+        "before": before.as_result(now),
+        "after": lease,
+        "undo": undo_of(params, before, after),
+    }
 
 
 def main() -> None:
@@ -257,25 +419,28 @@ def main() -> None:
             ("backend", "file", ["path"]),
             ("state", "held", ["holder"]),
             ("state", "stolen", ["holder"]),
+            ("state", "released", ["token"]),
+        ],
+        required_together=[
+            ("sentinels", "sentinel_service"),
+            ("client_cert_file", "client_key_file"),
         ],
         supports_check_mode=True,
     )
-    params = module.params
+    params = connection_of(module.params)
+    module.no_log_values.update(hidden_passwords(params))
     started = time.monotonic()
     try:
         request = request_of(params)
-        before, after, now = _BACKENDS[params["backend"]](module, request)
+        before, after, now = _lock_backend.exchange(params, request, write=not module.check_mode)
+        result = result_of(params, before, after, now)
+        for warning in _lock_backend.warnings(params) if result["changed"] else []:
+            module.warn(warning)
+    except _lock_backend.MissingLibraryError as exc:
+        module.fail_json(msg=missing_required_lib(exc.library), exception=exc.traceback)
     except RollbackError as exc:
         module.fail_json(msg=str(exc), **exc.result)
-    changed = after is not before
-    result = {
-        "changed": changed,
-        "token": after.token,
-        "before": before.as_result(now),
-        "after": after.as_result(now),
-        "elapsed": round(time.monotonic() - started, 3),
-        "undo": undo_of(params, after.token) if changed and after.holder else None,
-    }
+    result["elapsed"] = round(time.monotonic() - started, 3)
     if module._diff:
         result["diff"] = {"before": result["before"], "after": result["after"]}
     module.exit_json(**result)
