@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
+import pwd
+import shlex
 import sys
 from collections.abc import Mapping
 from configparser import RawConfigParser
 from pathlib import Path
 
 from rollback_playbook.lab.places import Lab, LabState
-from rollback_playbook.lab.postgresql import Cluster
+from rollback_playbook.lab.postgresql import Cluster, server_account
 
 #: Stands in the environment of every process of the lab, to know it by.
 IDENTITY = "ROLLBACK_LAB_ID"
@@ -88,20 +91,30 @@ def supervisor_program(name: str) -> str:
 
 
 def conninfo(state: LabState) -> str:
-    """How the shop reaches its database."""
+    """How the shop reaches its database: as its owner, who is no superuser."""
     return (
-        f"host=127.0.0.1 port={state.ports['postgres']} dbname=shop user=postgres "
-        f"password={state.database_password} connect_timeout=2"
+        f"host=127.0.0.1 port={state.ports['postgres']} dbname=shop user=shop "
+        f"password={state.shop_password} connect_timeout=2"
     )
 
 
 def _write_nginx(lab: Lab, state: LabState) -> None:
-    user = "user root;\n" if os.geteuid() == 0 else ""
-    text = _NGINX.format(nginx=lab.nginx, port=state.ports["nginx"], user=user)
+    text = _NGINX.format(nginx=lab.nginx, port=state.ports["nginx"], user=_nginx_user())
     (lab.nginx / "nginx.conf").write_text(text, encoding="utf-8")
-    upstream = f"upstream shop {{ server 127.0.0.1:{state.ports['shop']}; keepalive 16; }}\n"
-    (lab.nginx / "upstream.conf").write_text(upstream, encoding="utf-8")
+    server = f"server 127.0.0.1:{state.ports['shop']};"
+    upstream = lab.nginx / "upstream.conf"
+    if not upstream.exists() or server not in upstream.read_text(encoding="utf-8"):
+        upstream.write_text(f"upstream shop {{ {server} keepalive 16; }}\n", encoding="utf-8")
     (lab.nginx / "maintenance.conf").touch()
+
+
+def _nginx_user() -> str:
+    """As root, nginx' workers become the account that runs PostgreSQL too."""
+    account = server_account()
+    if account is None:
+        return ""
+    group = grp.getgrgid(pwd.getpwnam(account).pw_gid).gr_name
+    return f"user {account} {group};\n"
 
 
 def _write_supervisor(lab: Lab, state: LabState, cluster: Cluster) -> None:
@@ -149,7 +162,11 @@ def _programs(lab: Lab, state: LabState, cluster: Cluster) -> dict[str, dict[str
             "directory": "/",
             **({"user": cluster.account} if cluster.account else {}),
         },
-        "valkey": {"command": _command(_valkey_argv(lab, state)), "priority": "10"},
+        "valkey": {
+            "command": _command(_valkey_argv(lab, state)),
+            "directory": str(lab.directory / "valkey"),
+            "priority": "10",
+        },
         "payment": {
             "command": _command([sys.executable, str(_payment_provider())]),
             "environment": _environment({"SHOP_PAYMENT_PORT": state.ports["payment"]}),
@@ -175,6 +192,7 @@ def _programs(lab: Lab, state: LabState, cluster: Cluster) -> dict[str, dict[str
                     "daemon off;",
                 ]
             ),
+            "directory": str(lab.nginx),
             "priority": "40",
             "stopsignal": "QUIT",
         },
@@ -202,7 +220,8 @@ def _shop_variables(lab: Lab, state: LabState) -> dict[str, object]:
         "SHOP_CACHE_PORT": state.ports["valkey"],
         "SHOP_PAYMENT_URL": f"http://127.0.0.1:{state.ports['payment']}/charges",
         "SHOP_FLAGS": lab.flags,
-        "FLAGD_OFFLINE_POLL_MS": 200,
+        # How often flagd's file provider looks at the file (0.6: connector/file_watcher.py).
+        "FLAGD_DEADLINE_MS": 200,
         "PYTHONDONTWRITEBYTECODE": 1,
     }
 
@@ -212,11 +231,9 @@ def _payment_provider() -> Path:
 
 
 def _command(argv: list[str]) -> str:
-    """Supervisor splits with shlex, after it has expanded ``%(...)s``."""
-    import shlex
-
-    return shlex.join(argv).replace("%", "%%")
+    """Supervisor splits with shlex."""
+    return shlex.join(argv)
 
 
 def _environment(variables: Mapping[str, object]) -> str:
-    return ",".join(f'{name}="{value}"' for name, value in variables.items()).replace("%", "%%")
+    return ",".join(f'{name}="{value}"' for name, value in variables.items())

@@ -11,22 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from rollback_playbook.errors import RefusedError
-from rollback_playbook.lab import processes, seeding
+from rollback_playbook.lab import processes, releases, seeding, supervision
+from rollback_playbook.lab.claim import claimed
 from rollback_playbook.lab.configuration import write_configuration
 from rollback_playbook.lab.inventory import write_inventory
-from rollback_playbook.lab.places import (
-    RELEASES,
-    SERVICES,
-    Lab,
-    LabState,
-    free_ports,
-    is_free,
-    new_state,
-)
+from rollback_playbook.lab.places import SERVICES, Lab, LabState, check_directory, new_state
+from rollback_playbook.lab.ports import free_ports, is_free
 from rollback_playbook.lab.postgresql import Cluster, install, server_account
-
-_GOOD, _BAD = RELEASES
-_SOURCES = Path(__file__).parent
 
 Say = Callable[[str], None]
 
@@ -52,14 +43,22 @@ class LabStatus:
 def up(directory: Path, *, scale: float = 1.0, say: Say) -> LabStatus:
     """Start the lab, or what is missing of it; seeds the database the first time.
 
-    What a killed lab left running is ended first. Raises RollbackError with the log's place.
+    What a killed lab left running is ended first. A lab keeps the size it was made with. Raises
+    RefusedError or UsageError before anything is changed, RollbackError with the log's place.
     """
     lab = Lab(directory)
-    state = _prepared(lab, scale)
-    if not processes.supervisor_answers(lab):
-        state = _clean_start(lab, state, say)
-    _start_services(lab, state, say)
-    write_inventory(lab, state, bin_dir=_cluster(lab, state).bin_dir)
+    fresh = None if lab.exists else _make_room(lab, scale)
+    with claimed(directory):
+        # Another command may have made the lab while this one waited.
+        if fresh is not None and not lab.exists:
+            lab.write_state(fresh)
+        state = lab.state()
+        if state.scale != scale:
+            say(f"the lab keeps its size, scale {state.scale:g}: it was made with it")
+        if not supervision.supervisor_answers(state):
+            state = _clean_start(lab, state, say)
+        _start_services(lab, state, say)
+        write_inventory(lab, state, bin_dir=_cluster(lab, state).bin_dir)
     return status(directory)
 
 
@@ -69,8 +68,8 @@ def status(directory: Path) -> LabStatus:
     state = lab.state()
     return LabStatus(
         directory=directory,
-        services=processes.status_lines(lab),
-        release=lab.current.readlink().name if lab.current.is_symlink() else "",
+        services=supervision.programs(state),
+        release=releases.linked_release(lab),
         health=ask(state.ports["shop"], "/health"),
         url=state.url,
     )
@@ -84,27 +83,38 @@ def down(directory: Path, *, purge: bool = False) -> None:
     lab = Lab(directory)
     if not lab.exists:
         raise RefusedError(f"there is no lab in {directory}; nothing was ended or removed")
-    processes.stop_all(lab, lab.state())
-    if purge:
-        shutil.rmtree(directory)
+    with claimed(directory):
+        processes.stop_all(lab, lab.state())
+        if purge:
+            _remove(lab)
 
 
 def break_release(directory: Path, *, migrate: bool = True) -> None:
-    """Deploy 1.1.0 as a bad deployment would: link, migration, restart.
+    """Deploy 1.1.0 as a bad deployment would: migration, link, restart.
 
-    Without ``migrate`` the code alone is bad and the data stay whole.
+    Without ``migrate`` the code alone is bad and the data stay whole. Raises RefusedError when the
+    lab is not up.
     """
     lab = Lab(directory)
-    state = lab.state()
-    release = lab.app / "releases" / _BAD
-    if migrate:
-        _migrate(state, release / "migrations")
-    _link(lab, _BAD)
-    processes.control(lab, "restart", "shop")
-    processes.wait_until("the bad release answers", lambda: _release_of(state) == _BAD)
-    # Pages that customers looked at meanwhile are cached at the new, wrong prices.
-    for product in range(1, 51):
-        ask(state.ports["shop"], f"/products/{product}")
+    with claimed(directory):
+        state = lab.state()
+        if not supervision.supervisor_answers(state):
+            raise RefusedError(
+                f"the lab in {directory} is not up; nothing was changed",
+                hint="rollback-playbook lab up",
+            )
+        if migrate:
+            releases.migrate(lab, state, releases.BAD)
+        releases.link(lab, releases.BAD)
+        processes.control(lab, "restart", "shop")
+        shop = state.ports["shop"]
+        processes.wait_until(
+            f"release {releases.BAD} does not answer (see {lab.logs / 'shop.log'})",
+            lambda: ask(shop, "/health").get("release") == releases.BAD,
+        )
+        # Pages that customers looked at meanwhile are cached at the new, wrong prices.
+        for product in range(1, 51):
+            ask(shop, f"/products/{product}")
 
 
 def ask(port: int, path: str, *, timeout: float = 2.0) -> dict[str, Any]:
@@ -120,17 +130,47 @@ def ask(port: int, path: str, *, timeout: float = 2.0) -> dict[str, Any]:
     return answer if isinstance(answer, dict) else {}
 
 
-def _prepared(lab: Lab, scale: float) -> LabState:
-    """The directory with its state and the two releases; a folder of somebody else is refused."""
-    if lab.exists:
-        return lab.state()
-    if lab.directory.exists() and any(lab.directory.iterdir()):
+def _make_room(lab: Lab, scale: float) -> LabState:
+    """The directory, empty, and the state to write there; a folder of somebody else is refused."""
+    check_directory(lab.directory)
+    if not lab.is_empty:
         raise RefusedError(f"{lab.directory} is not empty and is no lab; nothing was changed")
-    lab.directory.mkdir(parents=True, exist_ok=True)
-    lab.directory.chmod(0o755)
     state = new_state(scale)
-    lab.write_state(state)
+    missing = [each for each in (lab.directory, *lab.directory.parents) if not each.exists()]
+    _check_searchable(lab.directory, missing)
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        if server_account() is not None:
+            folder.chmod(0o755)
     return state
+
+
+def _check_searchable(directory: Path, missing: list[Path]) -> None:
+    """Root's lab must be where the account that runs PostgreSQL can go."""
+    account = server_account()
+    if account is None:
+        return
+    for folder in directory.resolve().parents:
+        if folder.exists() and folder not in missing and not folder.stat().st_mode & 0o001:
+            raise RefusedError(
+                f"root's lab cannot be in {directory}: PostgreSQL runs as {account}, which may "
+                f"not enter {folder}; nothing was changed",
+                hint="set ROLLBACK_LAB_DIR to a folder that every account can enter",
+            )
+
+
+def _remove(lab: Lab) -> None:
+    """The state goes last, so that a purge that was interrupted can be asked for again."""
+    state = lab.directory / "lab.json"
+    for path in lab.directory.iterdir():
+        if path == state:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    state.unlink()
+    lab.directory.rmdir()
 
 
 def _clean_start(lab: Lab, state: LabState, say: Say) -> LabState:
@@ -141,14 +181,20 @@ def _clean_start(lab: Lab, state: LabState, say: Say) -> LabState:
         say(f"other ports for {', '.join(taken)}: the old ones are taken")
         state = replace(state, ports={**state.ports, **free_ports(taken)})
         lab.write_state(state)
-    _write_releases(lab)
+    if server_account() is not None:
+        lab.directory.chmod(0o755)
+    releases.write_releases(lab)
     cluster = _cluster(lab, state)
     cluster.initialise(state.database_password)
     # A postmaster that was killed leaves its lock file; stop_all has made sure that it is gone.
     (cluster.data_dir / "postmaster.pid").unlink(missing_ok=True)
     write_configuration(lab, state, cluster)
     lab.backups.mkdir(mode=0o700, exist_ok=True)
-    processes.start_supervisor(lab)
+    supervision.launch(lab)
+    processes.wait_until(
+        f"the lab's supervisor does not answer (see {lab.logs / 'supervisord.log'})",
+        lambda: supervision.supervisor_answers(state),
+    )
     return state
 
 
@@ -159,11 +205,11 @@ def _start_services(lab: Lab, state: LabState, say: Say) -> None:
     )
     if not seeding.is_seeded(state):
         say(f"seeding {int(seeding.ORDERS * state.scale):,} orders")
-        seeding.seed(state, lab.app / "releases" / _GOOD / "migrations")
+        seeding.seed(state, releases.release_folder(lab, releases.GOOD) / "migrations")
         processes.control(lab, "restart", "shop")
-    for name, line in processes.status_lines(lab).items():
+    for name, line in supervision.programs(state).items():
         if not line.startswith(("RUNNING", "STARTING")):
-            processes.control(lab, "start", name)
+            supervision.start(state, name)
     processes.wait_until(
         f"the shop is not healthy (see {lab.logs / 'shop.log'})",
         lambda: (
@@ -195,46 +241,3 @@ def _database_answers(state: LabState) -> bool:
     except psycopg.OperationalError:
         return False
     return True
-
-
-def _write_releases(lab: Lab) -> None:
-    """Both releases side by side; 1.1.0 is 1.0.0 with a few files on top, as a commit would be."""
-    for version, overlays in ((_GOOD, ()), (_BAD, ("shop_1_1_0",))):
-        target = lab.app / "releases" / version
-        if target.exists():
-            continue
-        partial = target.with_name(f".{version}")
-        shutil.rmtree(partial, ignore_errors=True)
-        for source in ("shop", *overlays):
-            shutil.copytree(
-                _SOURCES / source,
-                partial,
-                dirs_exist_ok=True,
-                ignore=shutil.ignore_patterns("__pycache__"),
-            )
-        (partial / "VERSION").write_text(version + "\n", encoding="ascii")
-        partial.rename(target)
-    if not lab.current.is_symlink():
-        _link(lab, _GOOD)
-
-
-def _link(lab: Lab, version: str) -> None:
-    """Replace the link in one step."""
-    fresh = lab.current.with_name(".current")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(Path("releases") / version)
-    fresh.replace(lab.current)
-
-
-def _migrate(state: LabState, migrations: Path) -> None:
-    with seeding.connect(state, "shop") as connection:
-        row = connection.execute("SELECT max(version) FROM schema_migrations").fetchone()
-        applied = int(str(row[0])) if row else 0
-        for path in sorted(migrations.glob("*.up.sql")):
-            if int(path.name[:4]) > applied:
-                with connection.transaction():
-                    connection.execute(path.read_bytes())
-
-
-def _release_of(state: LabState) -> str:
-    return str(ask(state.ports["shop"], "/health").get("release", ""))

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import secrets
 
 from flask import Flask, Response, jsonify
 from waitress import serve
 
 
 def create_app() -> Flask:
-    """One route, as little as a provider needs."""
+    """Charge and refund, as little as a provider needs."""
     app = Flask(__name__)
 
     @app.post("/charges")
     def charge() -> tuple[Response, int]:
-        return jsonify(status="accepted"), 201
+        return jsonify(status="accepted", charge=secrets.token_hex(8)), 201
+
+    @app.delete("/charges/<charge>")
+    def refund(charge: str) -> tuple[Response, int]:
+        return jsonify(status="refunded", charge=charge), 200
 
     return app
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
 import secrets
-import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rollback_playbook.errors import RefusedError
+from rollback_playbook.errors import RefusedError, UsageError
+from rollback_playbook.lab.ports import free_ports
 
 _VARIABLE = "ROLLBACK_LAB_DIR"
 _STATE = "lab.json"
@@ -17,6 +19,10 @@ _STATE = "lab.json"
 SERVICES = ("postgres", "valkey", "nginx", "shop", "payment", "supervisor")
 
 RELEASES = ("1.0.0", "1.1.0")
+
+#: 200 million orders: more than a laptop's disk has room for.
+_LARGEST = 1000
+_FORBIDDEN = '"\\;#%*?['
 
 
 def lab_directory() -> Path:
@@ -44,6 +50,11 @@ class LabState:
     ports: dict[str, int]
     database_password: str
     supervisor_password: str
+
+    @property
+    def shop_password(self) -> str:
+        """The password of the shop's own role, which owns the shop's database."""
+        return hashlib.sha256(f"shop {self.database_password}".encode()).hexdigest()[:32]
 
     @property
     def shop_url(self) -> str:
@@ -99,25 +110,41 @@ class Lab:
         """Whether this directory is a lab."""
         return (self.directory / _STATE).is_file()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is lost when a lab is made here; a lab half made counts as nothing."""
+        names = {path.name for path in self.directory.iterdir()} if self.directory.is_dir() else ()
+        return set(names) <= {f".{_STATE}"}
+
     def state(self) -> LabState:
-        """The state; raises RefusedError where there is no lab."""
+        """The state; raises RefusedError where there is no lab, or one that cannot be read."""
+        path = self.directory / _STATE
         try:
-            return LabState(**json.loads((self.directory / _STATE).read_text(encoding="utf-8")))
+            return LabState(**json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError as error:
             raise RefusedError(
                 f"there is no lab in {self.directory}", hint="rollback-playbook lab up"
+            ) from error
+        except (ValueError, TypeError) as error:
+            raise RefusedError(
+                f"{path} cannot be read: {error}; nothing was changed",
+                hint="it is damaged, or another version made this lab: end its processes by hand, "
+                "remove the folder and begin anew",
             ) from error
 
     def write_state(self, state: LabState) -> None:
         """Keep the state; private, since it holds passwords."""
         path = self.directory / f".{_STATE}"
+        path.unlink(missing_ok=True)
         path.touch(mode=0o600)
         path.write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
         path.replace(self.directory / _STATE)
 
 
 def new_state(scale: float) -> LabState:
-    """Fresh secrets and free ports."""
+    """Fresh secrets and free ports; raises UsageError for a size that cannot be."""
+    if not (math.isfinite(scale) and 0 < scale <= _LARGEST):
+        raise UsageError(f"a lab's scale is more than 0 and at most {_LARGEST}, not {scale}")
     return LabState(
         id=secrets.token_hex(8),
         scale=scale,
@@ -127,24 +154,18 @@ def new_state(scale: float) -> LabState:
     )
 
 
-def free_ports(names: tuple[str, ...]) -> dict[str, int]:
-    """A loopback port for each name; all are held until the last is chosen, so they differ."""
-    sockets = [socket.socket() for _ in names]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return {name: each.getsockname()[1] for name, each in zip(names, sockets, strict=True)}
-    finally:
-        for each in sockets:
-            each.close()
+def check_directory(directory: Path) -> None:
+    """Raises UsageError for a path that the services' configuration files cannot carry.
 
-
-def is_free(port: int) -> bool:
-    """Whether a server could listen on this loopback port now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+    Quotes, ``;`` and ``#`` end a value or begin a comment, ``%`` and ``{{`` are expanded, and
+    nginx takes the rest as a pattern: an include that matches no file is no error to it.
+    """
+    bad = sorted({each for each in str(directory) if each in _FORBIDDEN or not each.isprintable()})
+    if "{{" in str(directory):
+        bad.append("{{")
+    if bad:
+        raise UsageError(
+            f"a lab cannot be in {str(directory)!r}: {' '.join(map(repr, bad))} in its path; "
+            "nothing was changed",
+            hint="choose another folder",
+        )

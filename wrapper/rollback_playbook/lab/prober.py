@@ -1,18 +1,20 @@
 """What a user sees: a client that knows nothing of the rollback and asks all the time.
 
-``python -m rollback_playbook.lab.prober URL FILE`` asks until it gets SIGTERM, and appends one JSON
-object a request to FILE. ``outage`` turns that file into figures.
+``python -m rollback_playbook.lab.prober URL FILE`` asks until it gets SIGTERM or whoever started it
+is gone, and appends one JSON object a request to FILE. ``seen`` turns that file into figures.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -22,6 +24,7 @@ from typing import Any
 #: Requests a second.
 RATE = 25
 _TIMEOUT_SECONDS = 1.0
+_STOP_SECONDS = 10
 #: Longer than this without a right answer counts as an outage: six requests in a row.
 _GAP_SECONDS = 0.25
 
@@ -35,7 +38,8 @@ class Sample:
     path: str
     #: The status, or 0 when there was no answer.
     status: int
-    #: An answer of 200 whose content is wrong: an order whose total is not that of its lines.
+    #: An answer of 200 whose content is wrong: an order whose total is not that of its lines, or a
+    #: product at another price than when the prober began.
     wrong: bool = False
 
     @property
@@ -75,6 +79,11 @@ class Seen:
         """Seconds without service, all outages together."""
         return sum(each.seconds for each in self.outages)
 
+    @property
+    def failed_share(self) -> float | None:
+        """From 0 to 1; None when nothing was asked, which says nothing about the service."""
+        return self.failed / self.requests if self.requests else None
+
     def as_event(self) -> dict[str, Any]:
         """The data of ``outage.measured``."""
         windows = [
@@ -101,6 +110,8 @@ class Prober:
     def __init__(self, url: str, file: Path) -> None:
         self.file = file
         file.unlink(missing_ok=True)
+        self._began = time.time()
+        self._unseen_until: float | None = None
         self._process = subprocess.Popen(
             [sys.executable, "-m", "rollback_playbook.lab.prober", url, str(file)],
             stdin=subprocess.DEVNULL,
@@ -108,10 +119,25 @@ class Prober:
         )
 
     def stop(self) -> list[Sample]:
-        """End the process; everything it saw, in order."""
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait(timeout=10)
-        return samples(self.file)
+        """End the process; everything it saw, in order. May be called again.
+
+        Where it had ended by itself, the time that it did not see is one failed sample: what users
+        saw then is unknown, which is not the same as no outage.
+        """
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(timeout=_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self._process.returncode != 0 and self._unseen_until is None:
+            self._unseen_until = time.time()
+        found = samples(self.file)
+        if self._unseen_until is not None:
+            last = found[-1].ended if found else self._began
+            found.append(Sample(last, self._unseen_until - last, "", 0))
+        return found
 
     def so_far(self) -> list[Sample]:
         """What it saw until now."""
@@ -172,16 +198,18 @@ async def _probe(url: str, file: Path) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    parent = os.getppid()
     limits = httpx.Limits(max_connections=RATE * 2, max_keepalive_connections=RATE)
     async with (
         httpx.AsyncClient(base_url=url, timeout=_TIMEOUT_SECONDS, limits=limits) as client,
         asyncio.TaskGroup() as group,
     ):
+        prices = await _prices(client)
         with file.open("a", encoding="ascii", buffering=1) as out:
             tick = 0
             began = loop.time()
-            while not stop.is_set():
-                group.create_task(_ask(client, _path(tick), out))
+            while not stop.is_set() and os.getppid() == parent:
+                group.create_task(_ask(client, _path(tick), prices, out))
                 tick += 1
                 wait = began + tick / RATE - loop.time()
                 await asyncio.sleep(max(wait, 0))
@@ -193,7 +221,19 @@ def _path(tick: int) -> str:
     return f"/products/{1 + tick % 50}" if tick % 4 == 0 else f"/orders/{1 + tick % 97}"
 
 
-async def _ask(client: Any, path: str, out: Any) -> None:
+async def _prices(client: Any) -> dict[str, Decimal]:
+    """The price of each product that is asked for, before anything is broken."""
+    import httpx
+
+    paths = sorted({path for path in map(_path, range(200)) if path.startswith("/products/")})
+    prices = {}
+    for path in paths:
+        with suppress(httpx.HTTPError, *_MALFORMED):
+            prices[path] = Decimal((await client.get(path)).json()["price"])
+    return prices
+
+
+async def _ask(client: Any, path: str, prices: dict[str, Decimal], out: Any) -> None:
     import httpx
 
     at, clock = time.time(), time.monotonic()
@@ -201,18 +241,34 @@ async def _ask(client: Any, path: str, out: Any) -> None:
     try:
         answer = await client.get(path)
         status = answer.status_code
-        wrong = status == 200 and path.startswith("/orders/") and _is_wrong(answer.json())
-    except (httpx.HTTPError, ValueError):
+        wrong = status == 200 and is_wrong(answer.content, prices.get(path))
+    except httpx.HTTPError:
         status = 0
     sample = Sample(round(at, 4), round(time.monotonic() - clock, 4), path, status, wrong)
     out.write(json.dumps(asdict(sample)) + "\n")
 
 
-def _is_wrong(order: dict[str, Any]) -> bool:
-    total = sum(
-        (Decimal(line["price"]) * line["quantity"] for line in order["lines"]), start=Decimal(0)
-    )
-    return Decimal(order["total"]) != total
+#: What a user's program trips over in an answer that is not what it should be.
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+
+
+def is_wrong(content: bytes, price: Decimal | None) -> bool:
+    """Whether a page says what is not so.
+
+    An order (it has lines) is wrong when its total is not that of its lines; a product when its
+    price is not ``price``, which is None where none is known. So is what cannot be read.
+    """
+    try:
+        page = json.loads(content)
+        if "lines" not in page:
+            return price is not None and Decimal(page["price"]) != price
+        total = sum(
+            (Decimal(line["price"]) * line["quantity"] for line in page["lines"]),
+            start=Decimal(0),
+        )
+        return Decimal(page["total"]) != total
+    except _MALFORMED:
+        return True
 
 
 if __name__ == "__main__":

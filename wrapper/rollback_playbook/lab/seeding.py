@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rollback_playbook.errors import RefusedError
 from rollback_playbook.lab.places import LabState
 
 if TYPE_CHECKING:
@@ -12,8 +14,11 @@ if TYPE_CHECKING:
 
 #: Orders at scale 1.
 ORDERS = 200_000
+PRODUCTS = 500
 
+_FEWEST = 100
 _DATABASE = "shop"
+_ROLE = "shop"
 
 # Deterministic: setseed() makes random() repeat (PostgreSQL, section 9.3), so two labs of one
 # scale hold the same rows.
@@ -40,30 +45,53 @@ UPDATE orders o SET total = l.total
 FROM (SELECT order_id, sum(quantity * price) AS total FROM order_lines GROUP BY order_id) l
 WHERE l.order_id = o.id;
 CREATE INDEX ON order_lines (order_id);
+CREATE INDEX ON order_lines (product_id);
 CREATE INDEX ON orders (customer_id);
 CREATE INDEX ON orders (placed_at);
 """
 
 
 def is_seeded(state: LabState) -> bool:
-    """Whether the shop's database is there and complete."""
+    """Whether the shop's database is there and complete.
+
+    Raises RefusedError when it is not, but a restore has left its predecessor: new rows in its
+    place would hide that the old ones can be had.
+    """
     with connect(state, "postgres") as connection:
-        found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (_DATABASE,))
-        return found.fetchone() is not None
+        rows = connection.execute("SELECT datname FROM pg_database").fetchall()
+    names = {str(row[0]) for row in rows}
+    kept = sorted(name for name in names if name.startswith(f"{_DATABASE}__"))
+    if kept and _DATABASE not in names:
+        raise RefusedError(
+            f"the lab's database {_DATABASE} is gone, and {', '.join(kept)} stayed: nothing was "
+            "seeded in its place",
+            hint="bring it back with pg_restore_verified, or begin anew with lab down --purge",
+        )
+    return _DATABASE in names
 
 
 def seed(state: LabState, migrations: Path) -> None:
-    """Make the database under another name and rename it when it is whole."""
+    """Make the database under another name and rename it when it is whole.
+
+    The shop's own role owns it and everything in it, as in a production that is well kept.
+    """
+    import psycopg
+
     partial = f"{_DATABASE}_partial"
-    orders = max(int(ORDERS * state.scale), 100)
     with connect(state, "postgres") as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {partial} WITH (FORCE)")
-        connection.execute(f"CREATE DATABASE {partial}")
+        with suppress(psycopg.errors.DuplicateObject):
+            connection.execute(f"CREATE ROLE {_ROLE} LOGIN")
+        # The password is hexadecimal, and an utility statement takes no parameters.
+        connection.execute(f"ALTER ROLE {_ROLE} PASSWORD '{state.shop_password}'")
+        connection.execute(f"CREATE DATABASE {partial} OWNER {_ROLE}")
     with connect(state, partial) as connection, connection.transaction():
         connection.execute("SET LOCAL synchronous_commit = off")
+        connection.execute(f"SET LOCAL ROLE {_ROLE}")
         for path in sorted(migrations.glob("*.up.sql")):
             connection.execute(path.read_bytes())
-        rows = _ROWS.format(orders=orders, customers=max(orders // 20, 20), products=500)
+        orders = max(int(ORDERS * state.scale), _FEWEST)
+        rows = _ROWS.format(orders=orders, customers=max(orders // 20, 20), products=PRODUCTS)
         connection.execute(rows.encode())
     with connect(state, partial) as connection:
         connection.execute("VACUUM ANALYZE")

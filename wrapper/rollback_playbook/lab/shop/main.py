@@ -12,12 +12,17 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, g, jsonify, request
-from payments import CheckoutClosedError, Payments, PaymentUnavailableError
+import psycopg
+from flags import CHECKOUT, RECOMMENDATIONS, Flags
+from flask import Flask, Response, abort, g, jsonify, request
+from payments import Payments, PaymentUnavailableError
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
-from store import Store
+from store import Basket, Store
+from werkzeug.exceptions import HTTPException
 
 RELEASE = (Path(__file__).parent / "VERSION").read_text(encoding="ascii").strip()
+
+_TOO_MANY = 1_000_000
 
 _REQUESTS = Counter("http_requests_total", "Requests answered.", ["method", "status"])
 _SECONDS = Histogram("http_request_duration_seconds", "Time to answer.", ["method"])
@@ -28,15 +33,16 @@ def create_app() -> Flask:
     """The application, connected to what its environment names."""
     app = Flask(__name__)
     store = Store(os.environ["SHOP_DATABASE"], int(os.environ["SHOP_CACHE_PORT"]))
+    flags = Flags(os.environ["SHOP_FLAGS"])
     payments = Payments(
-        url=os.environ["SHOP_PAYMENT_URL"],
-        cache_port=int(os.environ["SHOP_CACHE_PORT"]),
-        flags=os.environ["SHOP_FLAGS"],
+        url=os.environ["SHOP_PAYMENT_URL"], cache_port=int(os.environ["SHOP_CACHE_PORT"])
     )
     _INFO.labels(RELEASE).set(1)
     _measure(app)
-    _read_routes(app, store)
-    _write_routes(app, store, payments)
+    _watch_routes(app, store)
+    _read_routes(app, store, flags)
+    _write_routes(app, store, _Checkout(store, payments, flags))
+    app.register_error_handler(HTTPException, _in_words)
     return app
 
 
@@ -51,12 +57,12 @@ def _measure(app: Flask) -> None:
         _SECONDS.labels(request.method).observe(time.perf_counter() - g.started)
         return response
 
+
+def _watch_routes(app: Flask, store: Store) -> None:
     @app.get("/metrics")
     def metrics() -> Response:
         return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
-
-def _read_routes(app: Flask, store: Store) -> None:
     @app.get("/health")
     def health() -> tuple[Response, int]:
         problems = store.problems()
@@ -65,6 +71,8 @@ def _read_routes(app: Flask, store: Store) -> None:
             return jsonify(body | {"problems": problems}), HTTPStatus.SERVICE_UNAVAILABLE
         return jsonify(body | {"schema": store.schema_version()}), HTTPStatus.OK
 
+
+def _read_routes(app: Flask, store: Store, flags: Flags) -> None:
     @app.get("/orders/<int:number>")
     def order(number: int) -> tuple[Response, int]:
         found = store.order(number)
@@ -75,32 +83,82 @@ def _read_routes(app: Flask, store: Store) -> None:
         found = store.product(number)
         return (jsonify(found), HTTPStatus.OK) if found else _missing("product", number)
 
+    @app.get("/products/<int:number>/recommendations")
+    def recommendations(number: int) -> tuple[Response, int]:
+        found = store.bought_together(number) if flags.is_on(RECOMMENDATIONS) else []
+        return jsonify(products=found), HTTPStatus.OK
 
-def _write_routes(app: Flask, store: Store, payments: Payments) -> None:
+
+def _write_routes(app: Flask, store: Store, checkout: _Checkout) -> None:
     @app.post("/login")
     def login() -> tuple[Response, int]:
-        token = store.open_session(int(_field("customer")))
-        return jsonify(token=token), HTTPStatus.CREATED
+        customer = _number("customer")
+        if not store.is_customer(customer, str(_body().get("email"))):
+            abort(HTTPStatus.UNAUTHORIZED, "there is no such customer")
+        return jsonify(token=store.open_session(customer)), HTTPStatus.CREATED
 
     @app.post("/checkout")
-    def checkout() -> tuple[Response, int]:
-        try:
-            basket = store.price(int(_field("product")), int(_field("quantity")))
-            payments.charge(int(_field("customer")), basket.total)
-        except CheckoutClosedError:
+    def buy() -> tuple[Response, int]:
+        return checkout.answer()
+
+
+class _Checkout:
+    """Takes an order, or says at once and in words why not."""
+
+    def __init__(self, store: Store, payments: Payments, flags: Flags) -> None:
+        self._store = store
+        self._payments = payments
+        self._flags = flags
+
+    def answer(self) -> tuple[Response, int]:
+        """The answer to the present request."""
+        if not self._flags.is_on(CHECKOUT):
             return jsonify(error="checkout is closed for the moment"), HTTPStatus.ACCEPTED
+        customer = self._store.session(_token())
+        if customer is None:
+            abort(HTTPStatus.UNAUTHORIZED, "log in first")
+        number = _number("product")
+        basket = self._store.price(number, _number("quantity"))
+        if basket is None:
+            return _missing("product", number)
+        try:
+            order = self._buy(customer, basket)
         except PaymentUnavailableError as error:
             return jsonify(error=str(error)), HTTPStatus.SERVICE_UNAVAILABLE
-        number = store.place_order(int(_field("customer")), basket)
-        return jsonify(order=number, total=str(basket.total)), HTTPStatus.CREATED
+        return jsonify(order=order, total=str(basket.total)), HTTPStatus.CREATED
+
+    def _buy(self, customer: int, basket: Basket) -> int:
+        """Nobody pays for an order that was not written."""
+        charge = self._payments.charge(customer, basket.total)
+        try:
+            return self._store.place_order(customer, basket)
+        except psycopg.Error:
+            self._payments.refund(charge)
+            raise
 
 
-def _field(name: str) -> Any:
-    return (request.get_json(silent=True) or {}).get(name, 1)
+def _body() -> dict[str, Any]:
+    body = request.get_json(silent=True)
+    return body if isinstance(body, dict) else {}
+
+
+def _number(name: str) -> int:
+    value = _body().get(name)
+    if not isinstance(value, int) or not 0 < value < _TOO_MANY:
+        abort(HTTPStatus.BAD_REQUEST, f"{name} is a whole number from 1 to {_TOO_MANY - 1}")
+    return value
+
+
+def _token() -> str:
+    return request.headers.get("Authorization", "").removeprefix("Bearer ")
 
 
 def _missing(what: str, number: int) -> tuple[Response, int]:
     return jsonify(error=f"there is no {what} {number}"), HTTPStatus.NOT_FOUND
+
+
+def _in_words(error: HTTPException) -> tuple[Response, int]:
+    return jsonify(error=error.description), error.code or HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 if __name__ == "__main__":
