@@ -72,11 +72,16 @@ def _is_censored_item(item: Any) -> bool:
 
 
 def undo_drafts(finished: Draft, data: Mapping[str, Any]) -> list[Draft]:
-    """``undo.recorded`` when a module of ours, or a job it ran in, told how to take it back."""
+    """``undo.recorded`` when a module of ours, or a job it ran in, told how to take it back.
+
+    A task that only predicts (``check_mode: true`` with ``changed_when: false``) has nothing to
+    take back; one that failed half-way has, whatever it says of having changed anything.
+    """
     action = finished.data["action"]
     undo = _result(data).get("undo")
     ours = action.startswith(COLLECTION) or action in _ASYNC_STATUS
-    if not ours or undo is None or not is_undo(undo):
+    acted = finished.data["status"] in ("changed", "failed")
+    if not (ours and acted) or undo is None or not is_undo(undo):
         return []
     body = {
         "module": undo["module"],

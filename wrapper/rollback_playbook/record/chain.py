@@ -9,13 +9,13 @@ looking for ``,"hash":"`` from the end cannot be misled by an event's data.
 
 from __future__ import annotations
 
-import hmac
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 
 from rollback_playbook.events.canonical import canonical
 from rollback_playbook.events.model import SPEC_VERSION, Draft, RecordEvent, sequence_text
+from rollback_playbook.record.keys import Key
 
 #: The ``prevhash`` of a record's first line.
 GENESIS = "0" * 64
@@ -54,7 +54,7 @@ class Sealer:
         self._between = between(incident)
 
     def line(
-        self, draft: Draft, *, data: bytes, sequence: int, prevhash: str, secret: bytes
+        self, draft: Draft, *, data: bytes, sequence: int, prevhash: str, key: Key
     ) -> tuple[RecordEvent, bytes]:
         """The event and its line, with the newline. ``data`` is the canonical JSON of its data.
 
@@ -66,7 +66,7 @@ class Sealer:
         if draft.counter is not None:
             front = b'{"counter":%d,"data":%b' % (draft.counter, data)
         back = self._between % (number, prevhash.encode(), number) + _end(draft)
-        digest = hmac.digest(secret, front + back[1:], "sha256").hex()
+        digest = key.mac(front + back[1:])
         line = b'%b,"hash":"%b%b\n' % (front, digest.encode(), back)
         return self._event(draft, text, sequence, prevhash, digest), line
 
@@ -154,9 +154,9 @@ def _link(line: bytes, at: int, end: int, prev: int, kind: int) -> Link | None:
         return None
 
 
-def is_authentic(link: Link, secret: bytes) -> bool:
+def is_authentic(link: Link, key: Key) -> bool:
     """Whether the line was written by a holder of the key, and not changed since."""
-    return hmac.compare_digest(hmac.digest(secret, link.body, "sha256").hex(), link.hash)
+    return key.is_of(link.body, link.hash)
 
 
 class Follower:
@@ -170,7 +170,7 @@ class Follower:
         self.sequence = 0
         self.hash = GENESIS.encode()
 
-    def take(self, raw: bytes, secret: bytes) -> bool:
+    def take(self, raw: bytes, key: Key) -> bool:
         """Whether ``raw`` is the next line, with its newline; if so it is the last one now."""
         sequence = b"%010d" % (self.sequence + 1)
         at = raw.rfind(self._between % (sequence, self.hash, sequence))
@@ -178,8 +178,8 @@ class Follower:
         if start < len(_HASH) or raw[start - len(_HASH) : start] != _HASH or raw[-3:] != b'"}\n':
             return False
         body = raw[: start - len(_HASH)] + raw[at + 1 : -1]
-        digest = hmac.digest(secret, body, "sha256").hex().encode()
-        if not hmac.compare_digest(digest, raw[start:at]):
+        digest = key.mac(body).encode()
+        if digest != raw[start:at]:
             return False
         self.sequence += 1
         self.hash = digest

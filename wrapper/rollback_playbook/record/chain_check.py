@@ -43,7 +43,7 @@ class ChainCheck:
 
     def holds(self, link: Link) -> bool:
         """Whether a line was written with one of the keys here, wherever it stands."""
-        return any(is_authentic(link, key.secret) for key in self._keys)
+        return any(is_authentic(link, key) for key in self._keys)
 
     def first_bad(self) -> bytes | None:
         """The first line that does not belong, and whose number is ``lines``; None without one."""
@@ -57,7 +57,7 @@ class ChainCheck:
     def _take(self, raw: bytes) -> bool:
         """Most lines have the key of the line before."""
         for number, key in enumerate(self._keys):
-            if self._follower.take(raw, key.secret):
+            if self._follower.take(raw, key):
                 if number or not self.used:
                     self._keys.insert(0, self._keys.pop(number))
                     self.used.add(key.id)

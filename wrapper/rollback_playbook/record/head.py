@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hmac
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +24,21 @@ class Head:
     key: str
     mac: str = ""
 
-    def sealed(self, secret: bytes) -> Head:
-        return Head(**{**asdict(self), "mac": self._mac(secret)})
+    def sealed(self, key: Key) -> Head:
+        return replace(self, mac=key.mac(self._content()))
 
-    def is_authentic(self, secret: bytes) -> bool:
-        return hmac.compare_digest(self._mac(secret), self.mac)
+    def is_authentic(self, key: Key) -> bool:
+        return key.is_of(self._content(), self.mac)
 
-    def _mac(self, secret: bytes) -> str:
-        content = {name: value for name, value in asdict(self).items() if name != "mac"}
-        return hmac.digest(secret, canonical(content), "sha256").hex()
+    def _content(self) -> bytes:
+        return canonical({name: value for name, value in asdict(self).items() if name != "mac"})
 
 
 def write_head(
     folder: IncidentFolder, keys: Keyring, head: Head, key: Key, *, durable: bool
 ) -> None:
     """Both copies; raises OSError."""
-    content = to_json(asdict(head.sealed(key.secret)))
+    content = to_json(asdict(head.sealed(key)))
     write_private(folder.head, content, durable=durable)
     copy = keys.head_path(folder.id)
     copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -46,6 +45,7 @@ class SummaryBuilder:
         self._outage: dict[str, Any] | None = None
         self._closed: dict[str, Any] | None = None
         self._counts: Counter[str] = Counter()
+        self._tasks: dict[str, int] = {}
         self._events = 0
         self._last_time = ""
 
@@ -79,7 +79,7 @@ class SummaryBuilder:
             "gates": self._gates,
             "outage": self._outage,
             "runs": self._runs,
-            "tasks": {name: self._counts[f"task.{name}"] for name in _STATUSES},
+            "tasks": {name: self._tasks.get(name, 0) for name in _STATUSES},
             "undo_steps": self._counts["undo.recorded"],
             "notes": self._counts["note.added"] + self._counts["correction.added"],
             "warnings": self._counts["warning"],
@@ -120,11 +120,13 @@ class SummaryBuilder:
                 phase["seconds"] = seconds_between(phase["started"], event.time)
 
     def _task_finished(self, event: RecordEvent) -> None:
-        status = "ignored" if event.data.get("ignored") else event.data.get("status")
-        self._counts[f"task.{status}"] += 1
-        warnings = event.data.get("warnings")
-        self._counts["warning"] += len(warnings) if isinstance(warnings, list) else 0
-        self._counts["blanked"] += bool(event.data.get("blanked"))
+        data = event.data
+        status = "ignored" if data.get("ignored") else str(data.get("status"))
+        self._tasks[status] = self._tasks.get(status, 0) + 1
+        if "warnings" in data and isinstance(data["warnings"], list):
+            self._counts["warning"] += len(data["warnings"])
+        if data.get("blanked"):
+            self._counts["blanked"] += 1
 
     def _gate(self, event: RecordEvent) -> None:
         gate = {
@@ -198,17 +200,13 @@ _APPLY: dict[str, Callable[[SummaryBuilder, RecordEvent], None]] = {
 def sealed_summary(content: Mapping[str, Any], key: Key) -> dict[str, Any]:
     """``content`` with the key's id and a MAC over everything else."""
     unsealed = {**content, "sealed_with": key.id}
-    return {**unsealed, "mac": _mac(unsealed, key)}
+    return {**unsealed, "mac": key.mac(canonical(unsealed))}
 
 
 def is_sealed(content: Mapping[str, Any], key: Key) -> bool:
     """Whether a summary is as a holder of the key wrote it."""
     unsealed = {name: value for name, value in content.items() if name != "mac"}
-    return hmac.compare_digest(_mac(unsealed, key), str(content.get("mac", "")))
-
-
-def _mac(content: Mapping[str, Any], key: Key) -> str:
-    return hmac.digest(key.secret, canonical(content), "sha256").hex()
+    return key.is_of(canonical(unsealed), str(content.get("mac", "")))
 
 
 def summary_of(events: Iterable[RecordEvent]) -> dict[str, Any]:

@@ -100,4 +100,4 @@ def _continuing(lines: list[bytes], digest: str, keys: Keyring) -> Iterator[Reco
 
 
 def _fits(link: Link, keys: Keyring) -> bool:
-    return any(is_authentic(link, key.secret) for key in keys)
+    return any(is_authentic(link, key) for key in keys)

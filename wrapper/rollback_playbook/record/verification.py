@@ -121,7 +121,7 @@ class _Heads:
         key = self._keys.get(head.key)
         if key is None:
             return Finding(0, Kind.WRONG_KEY, f"the head {path} needs the key {head.key}")
-        if head.incident != self._folder.id or not head.is_authentic(key.secret):
+        if head.incident != self._folder.id or not head.is_authentic(key):
             return Finding(0, Kind.HEAD, f"the head {path} was changed, or is of another incident")
         if head.sequence > chain.sequence:
             return Finding(

@@ -225,7 +225,7 @@ class RecordWriter:
             data=data,
             sequence=self._tail.sequence + 1,
             prevhash=self._tail.hash,
-            secret=self._key.secret,
+            key=self._key,
         )
         self._write(before + line if before else line)
         self._tail.advance(event, len(before) + len(line))

@@ -152,7 +152,7 @@ class _Collector:
         if status == "changed" or status in _BAD:
             self._change(event, "ignored" if ignored else status)
         data_facts = facts.data_facts_of(event)
-        if data_facts is not None:
+        if data_facts is not None and data_facts not in self._view.data_facts[-_MOST_GATES:]:
             self._view.data_facts.append(data_facts)
 
     def _host_bar(self, event: RecordEvent, status: str) -> None:

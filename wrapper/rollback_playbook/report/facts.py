@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from rollback_playbook.events.model import RecordEvent, seconds_between
+from rollback_playbook.report.differences import differences
 from rollback_playbook.report.view import Change, Gate, Note, Row, UndoStep, Window
 
 _LONGEST = 300
@@ -34,8 +35,7 @@ def change_of(event: RecordEvent, status: str, offset: float | None) -> Change:
         offset=offset,
         seconds=event.data.get("seconds"),
         message=message_of(event),
-        before=result.get("before"),
-        after=result.get("after"),
+        differences=tuple(differences(result.get("before"), result.get("after"))),
     )
 
 
@@ -44,8 +44,19 @@ def data_facts_of(event: RecordEvent) -> dict[str, Any] | None:
     if event.data.get("action") not in _DATA_MODULES or event.data.get("status") == "skipped":
         return None
     result = mapping(event.data.get("result"))
-    facts = {key: value for key, value in result.items() if key in _DATA_FACTS}
-    return {"task": word(event, "task"), "host": event.subject, "facts": facts} if facts else None
+    facts = {key: _counted(value) for key, value in result.items() if key in _DATA_FACTS}
+    backup = mapping(facts.get("backup"))
+    if backup.get("id"):
+        facts["backup"] = backup["id"]
+    said = {key: value for key, value in facts.items() if value not in (None, "", [], {})}
+    return {"task": word(event, "task"), "host": event.subject, "facts": said} if said else None
+
+
+def _counted(value: Any) -> Any:
+    """Large tables are counted: the record has them in full."""
+    if isinstance(value, (list, dict)) and len(str(value)) > _LONGEST:
+        return f"{len(value)} (in the record)"
+    return value
 
 
 def gate_of(event: RecordEvent, *, phase: str, offset: float | None) -> Gate:

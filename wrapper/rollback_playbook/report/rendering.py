@@ -94,6 +94,7 @@ def _environment() -> Environment:
             "facts": facts,
             "md": markdown_text,
             "listed": listed,
+            "shown": shown,
             "samples_line": samples_line,
         }
     )
@@ -125,6 +126,11 @@ def inline(value: Any, limit: int = 200) -> str:
     text = value if isinstance(value, str) else json.dumps(json_value(value), ensure_ascii=False)
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def shown(value: Any) -> str:
+    """A state's value: what is not there is a dash."""
+    return "-" if value in (None, "", [], {}) else inline(value)
 
 
 def listed(value: Any) -> str:

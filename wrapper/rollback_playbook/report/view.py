@@ -43,8 +43,8 @@ class Change:
     offset: float | None
     seconds: float | None
     message: str
-    before: Any = None
-    after: Any = None
+    #: What became different: path, old value, new value.
+    differences: tuple[tuple[str, Any, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

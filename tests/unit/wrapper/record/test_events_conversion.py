@@ -109,6 +109,7 @@ def test_converter_records_the_undo_of_a_task_that_changed_something_and_then_fa
     [
         pytest.param(task_event(res={"changed": False, "undo": None}), False, id="no-change"),
         pytest.param(task_event(res={"changed": True, "undo": _UNDO}), True, id="check-mode"),
+        pytest.param(task_event(res={"changed": False, "undo": _UNDO}), False, id="predicted"),
         pytest.param(
             task_event(action="other.site.tool", res={"changed": True, "undo": _UNDO}),
             False,

@@ -341,8 +341,15 @@ def test_redactor_gives_the_same_whatever_it_has_seen_before(seen: list[dict[str
 
 
 def test_hints_of_secrets_all_have_a_part_by_which_they_are_looked_for() -> None:
-    hints, parts = patterns._ALL_HINTS, patterns._PARTS
+    hints, parts = patterns._ALL_HINTS, (*patterns._PARTS, *patterns._PARTS_BESIDE_SEPARATORS)
     assert [hint for hint in hints if not any(part in hint for part in parts)] == []
+
+
+@given(st.lists(_PARTS | st.text(max_size=3), max_size=8).map("".join))
+@settings(max_examples=300, derandomize=True, deadline=None)
+def test_has_secrets_is_true_whenever_a_rule_would_change_something(text: str) -> None:
+    if patterns.without_secrets(text) != text:
+        assert patterns.has_secrets(text)
 
 
 @given(_JSON)

@@ -19,6 +19,7 @@ from rollback_playbook.record.writer import RecordWriter
 from rollback_playbook.report.archive import export_incident
 from rollback_playbook.report.clock import duration, t_plus
 from rollback_playbook.report.collecting import collect
+from rollback_playbook.report.differences import differences
 from rollback_playbook.report.drawing import drawing_of
 from rollback_playbook.report.rendering import BLANKS, FORMATS, render
 from rollback_playbook.report.timeline import timeline
@@ -59,7 +60,7 @@ def test_report_has_every_section_in_markdown(full: RecordWriter) -> None:
         pytest.param("| T+0:12 | 03:12:12 |  | users see no service | 2.0 s |", id="window"),
         pytest.param("- reasons: data are damaged: totals", id="decision"),
         pytest.param("- approved: by sam; how typed the name", id="approval"),
-        pytest.param("before: {\"state\": \"up\"}; after: {\"state\": \"paused\"}", id="change"),
+        pytest.param("changed; state: up → paused |", id="change"),
         pytest.param("### Shop is healthy: passed", id="gate"),
         pytest.param("| passed | 3 | HTTP status 503 | 0.01 s | ✗✓✓ |", id="samples"),
         pytest.param("`sre.rollback.traffic` with state resumed", id="undo"),
@@ -253,6 +254,28 @@ def test_drawing_of_nothing_is_none(workplace: Workplace) -> None:
     with workplace.create() as writer:
         pass
     assert drawing_of(collect(read_events(writer.folder.events))) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        ({"a": 1}, {"a": 1}, []),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "c": 2}}, [("a.b", 1, 3)]),
+        ({"a": 1}, {"b": 2}, [("a", 1, None), ("b", None, 2)]),
+        (None, {"a": 1}, [("", None, {"a": 1})]),
+        ([1], [2], [("", [1], [2])]),
+    ],
+)
+def test_differences_are_only_what_became_different(
+    before: object, after: object, found: list[object]
+) -> None:
+    assert differences(before, after) == found
+
+
+def test_differences_are_bounded() -> None:
+    found = differences({}, {str(number): number for number in range(100)})
+    assert len(found) == 13
+    assert found[-1][0] == "and 88 more"
 
 
 @pytest.mark.parametrize(

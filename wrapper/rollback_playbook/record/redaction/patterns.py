@@ -143,12 +143,15 @@ _RULES: tuple[tuple[tuple[str, ...], re.Pattern[str], Replace], ...] = (
     (_OPTIONS, _OPTION, _option),
 )  # fmt: skip
 
-#: Short parts of the hints: without any of these there is none of those.
+#: Short parts of the hints: without any of these there is none of those. The first are of rules
+#: that want ``=``, ``:`` or ``-`` as well.
+_PARTS_BESIDE_SEPARATORS = (
+    "pass", "pwd", "secret", "token", "key", "cred", "cookie", "dsn", "auth", "://", "begin",
+    "hooks", "sig", "x-", "code=", "glpat", "xox", "pypi", "-pin", "-conn", "-webh",
+)  # fmt: skip
 _PARTS = (
-    "pass", "pwd", "secret", "token", "key", "cred", "cookie", "dsn", "auth", "bearer", "://",
-    "begin", "ansible", "hooks", "sig", "x-", "code=", "gh", "git", "glpat", "xox", "_live_",
-    "_test_", "aiza", "npm_", "pypi", "eyj", "akia", "asia", "abia", "acca", "-pin", "-conn",
-    "-webh",
+    "bearer", "ansible", "gh", "git", "_live_", "_test_", "aiza", "npm_", "eyj", "akia", "asia",
+    "abia", "acca",
 )  # fmt: skip
 _ALL_HINTS = tuple(sorted({hint for hints, _, _ in _RULES for hint in hints}))
 
@@ -167,5 +170,14 @@ def has_secrets(text: str) -> bool:
     lower = text.lower()
     for part in _PARTS:
         if part in lower:
-            return any(hint in lower for hint in _ALL_HINTS)
+            return _has_hint(lower)
+    if not ("=" in text or ":" in text or "-" in text):
+        return False
+    for part in _PARTS_BESIDE_SEPARATORS:
+        if part in lower:
+            return _has_hint(lower)
     return False
+
+
+def _has_hint(lower: str) -> bool:
+    return any(hint in lower for hint in _ALL_HINTS)
