@@ -19,7 +19,7 @@ from rollback_playbook.errors import ExitCode, RollbackError
 _COMMANDS = {
     "list": ("list_scenarios", "list_scenarios", "The scenarios: when to use which."),
     "plan": ("plan", "plan", "What a scenario would do, and to which hosts; changes nothing."),
-    "incidents": ("incidents", "incidents", "The records: list, show, verify, report."),
+    "incidents": ("incidents", "incidents", "The records: list, show, timeline, report, verify …"),
     "backups": ("backups", "backups", "Verified backups of the database: list, create."),
     "lab": ("lab", "lab", "The embedded lab: up, down, status, break."),
     "drill": ("drill", "drill", "Break the lab, roll it back, prove it, compare with the target."),

@@ -1,16 +1,20 @@
-"""``rollback-playbook incidents``: what was done, by whom, with which result, and whether the
-record of it is still as it was written."""
+"""``rollback-playbook incidents``: what was done, by whom, with which result."""
 
 from __future__ import annotations
 
-import getpass
 import json
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from rollback_playbook.cli.ages import since as since_moment
+from rollback_playbook.cli.incident_records import export, import_, note, remove, verify
+from rollback_playbook.cli.incident_reference import folder_of
 from rollback_playbook.cli.settings import Settings
-from rollback_playbook.errors import ExitCode
+
+if TYPE_CHECKING:
+    from rollback_playbook.record.listing import IncidentEntry
 
 _INCIDENT = click.argument("incident")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -18,38 +22,104 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.group()
 def incidents() -> None:
-    """The records: list, show, verify, report, timeline, note.
+    """The records of what was done.
 
     INCIDENT is an id, or enough of its beginning or end to be the only one; `last` is the newest.
     """
 
 
+for _command in (verify, note, import_, export, remove):
+    incidents.add_command(_command)
+
+
 @incidents.command("list")
-@click.option("-i", "--inventory", "environment", help="Only this environment.")
+@click.option("-i", "--inventory", "environment", metavar="ENV", help="Only this environment.")
 @click.option("--scenario", help="Only this scenario.")
+@click.option(
+    "--outcome",
+    help="Only with this result: healthy, failed, refused, not-proved, interrupted, running …",
+)
+@click.option(
+    "--since", type=since_moment, metavar="AGE|DATE", help="Only since then: 12h, 30d, 2026-11-01."
+)
+@click.option("-n", "--limit", type=click.IntRange(min=1), help="No more than this many.")
 @_JSON
 @click.pass_obj
-def list_(settings: Settings, environment: str | None, scenario: str | None, as_json: bool) -> None:
-    """All incidents, newest first."""
-    from rollback_playbook.report.clock import duration, moment
+def list_(
+    settings: Settings,
+    environment: str | None,
+    scenario: str | None,
+    outcome: str | None,
+    since: datetime | None,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """All incidents, newest first; an id begins with the moment of its declaration, in UTC."""
+    from rollback_playbook.record.listing import list_incidents
+
+    found = list_incidents(
+        settings.incidents_dir,
+        scenario=scenario or "",
+        environment=environment or "",
+        state=(outcome or "").replace("-", " "),
+        since=since,
+        limit=limit,
+    )
+    if as_json:
+        click.echo(json.dumps([_entry(each) for each in found], indent=2))
+    elif found:
+        _print_table(found)
+    else:
+        filtered = any((environment, scenario, outcome, since))
+        which = "no such incidents" if filtered else "no incidents"
+        click.echo(f"{which} in {settings.incidents_dir}", err=True)
+
+
+def _entry(entry: IncidentEntry) -> dict[str, Any]:
+    """What a program reads: the names stay, whatever the table shows."""
+    from dataclasses import fields
+
+    shown = {each.name: getattr(entry, each.name) for each in fields(entry)}
+    return {**shown, "folder": str(entry.folder.path)}
+
+
+def _print_table(found: list[IncidentEntry]) -> None:
+    from rollback_playbook.report.clock import duration
 
     rows = [
-        summary
-        for summary in _summaries(settings)
-        if environment in (None, summary.get("environment"))
-        and scenario in (None, summary.get("scenario"))
+        (each.id, _result(each), duration(each.seconds), f"{each.operator}: {each.reason}")
+        for each in found
     ]
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    if not rows:
-        click.echo(f"no incidents in {settings.incidents_dir}", err=True)
-    for row in rows:
-        took = duration(row.get("seconds"))
+    header = ("INCIDENT", "RESULT", "TOOK", "WHO AND WHY")
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(3)]
+    click.secho(_aligned(header, widths), dim=True)
+    for entry, row in zip(found, rows, strict=True):
+        click.secho(_aligned(row, widths), fg=_COLOURS.get(entry.state))
+    if any(each.state == "interrupted" and each.exit_code is None for each in found):
         click.echo(
-            f"{row['id']}  {moment(row.get('declared') or row.get('opened') or '')}"
-            f"  {row['now']:<12}  {took:>12}  {row.get('operator', '')}: {row.get('reason', '')}"
+            "interrupted: the run was cut off; rollback-playbook incidents show ID says where",
+            err=True,
         )
+
+
+def _result(entry: IncidentEntry) -> str:
+    """With the phase that did not finish, where the run has not ended."""
+    return f"{entry.state} in {entry.phase}" if entry.phase else entry.state
+
+
+def _aligned(row: tuple[str, ...], widths: list[int]) -> str:
+    first, result, took, why = row
+    return f"{first:<{widths[0]}}  {result:<{widths[1]}}  {took:>{widths[2]}}  {why}".rstrip(": ")
+
+
+_COLOURS = {
+    "healthy": "green",
+    "failed": "red",
+    "interrupted": "yellow",
+    "not proved": "yellow",
+    "running": "cyan",
+    "unreadable": "red",
+}
 
 
 @incidents.command()
@@ -61,53 +131,39 @@ def show(settings: Settings, incident: str, as_json: bool) -> None:
     from rollback_playbook.record.reading import read_events
     from rollback_playbook.record.state import state_of
     from rollback_playbook.record.summary import summary_of
-    from rollback_playbook.report.clock import duration
 
-    folder = _folder(settings, incident)
+    folder = folder_of(settings, incident)
     summary = summary_of(read_events(folder.events))
+    state = state_of(summary)
     if as_json:
-        click.echo(json.dumps(summary, indent=2))
+        click.echo(json.dumps({**summary, "now": state}, indent=2))
         return
     click.secho(summary.get("id", folder.id), bold=True)
-    for name in ("scenario", "environment", "operator", "reason"):
-        click.echo(f"  {name:<12} {summary.get(name, '')}")
-    click.echo(f"  {'outcome':<12} {state_of(summary)}: {summary.get('summary', '')}")
-    click.echo(f"  {'took':<12} {duration(summary.get('seconds'))}")
-    for phase in summary["phases"]:
-        click.echo(f"  {phase['name']:<12} {phase['status']:<8} {duration(phase.get('seconds'))}")
+    for name, text in _about(summary, state):
+        click.echo(f"  {name:<12} {text}".rstrip())
     click.echo(f"  {'record':<12} {folder.path}")
 
 
-@incidents.command()
-@_INCIDENT
-@_JSON
-@click.pass_obj
-def verify(settings: Settings, incident: str, as_json: bool) -> int:
-    """Whether the record is as it was written, and whether it is complete.
+def _about(summary: dict[str, Any], state: str) -> list[tuple[str, str]]:
+    from rollback_playbook.report.clock import duration, moment
 
-    Exit code 0 when both hold, else 6.
-    """
-    from dataclasses import asdict
-
-    from rollback_playbook.record.keys import Keyring
-    from rollback_playbook.record.verification import verify as verify_record
-
-    result = verify_record(_folder(settings, incident), Keyring(settings.keys_dir))
-    if as_json:
-        click.echo(json.dumps({**asdict(result), "ok": result.ok}, indent=2, default=str))
-        return _code(result.ok)
-    click.echo(f"{result.incident}: {result.events} events in {result.lines} lines")
-    for finding in result.findings:
-        click.secho(f"  {finding.kind}: {finding.message}", fg="red")
-    if result.intact:
-        click.secho("  integrity: as it was written", fg="green")
-    for problem in result.completeness.problems:
-        click.secho(f"  incomplete: {problem}", fg="red")
-    if result.completeness.complete:
-        click.secho("  completeness: nothing is missing", fg="green")
-    for note in result.notes:
-        click.echo(f"  note: {note}")
-    return _code(result.ok)
+    target = summary.get("target_seconds")
+    took = duration(summary.get("seconds")) + (f" of {duration(target)}" if target else "")
+    said = f": {summary['summary']}" if summary.get("summary") else ""
+    outage = (summary.get("outage") or {}).get("seconds")
+    return [
+        *((name, str(summary.get(name) or "")) for name in ("scenario", "environment")),
+        ("declared", moment(str(summary.get("declared") or summary.get("opened") or ""))),
+        ("operator", f"{summary.get('operator') or ''}: {summary.get('reason') or ''}"),
+        ("outcome", f"{state}{said}"),
+        ("took", took),
+        *([("outage", f"{duration(outage)} as users saw it")] if outage is not None else []),
+        *(
+            (each["name"], f"{each['status']:<11} {duration(each.get('seconds'))}")
+            for each in summary["phases"]
+        ),
+        ("undo", f"{summary['undo_steps']} steps can be undone"),
+    ]
 
 
 @incidents.command()
@@ -120,7 +176,7 @@ def report(settings: Settings, incident: str, form: str) -> None:
     from rollback_playbook.record.verification import verify as verify_record
     from rollback_playbook.report.rendering import render
 
-    folder = _folder(settings, incident)
+    folder = folder_of(settings, incident)
     verification = verify_record(folder, Keyring(settings.keys_dir))
     click.echo(render(folder, form, verification=verification), nl=False)
 
@@ -129,61 +185,7 @@ def report(settings: Settings, incident: str, form: str) -> None:
 @_INCIDENT
 @click.pass_obj
 def timeline(settings: Settings, incident: str) -> None:
-    """What happened when, since the declaration."""
-    from rollback_playbook.report.clock import duration, t_plus
-    from rollback_playbook.report.timeline import timeline as rows_of
+    """What happened when, drawn against the time since the declaration."""
+    from rollback_playbook.cli.timeline_drawing import print_timeline
 
-    for row in rows_of(_folder(settings, incident)):
-        click.echo(
-            f"{t_plus(row.offset):<8} {row.phase:<9} {row.what}  {duration(row.seconds)}".rstrip()
-        )
-
-
-@incidents.command()
-@_INCIDENT
-@click.argument("text")
-@click.option("--corrects", type=int, help="Sequence of the event that this corrects.")
-@click.pass_obj
-def note(settings: Settings, incident: str, text: str, corrects: int | None) -> None:
-    """Add a person's words; nothing that stands in the record is changed."""
-    from rollback_playbook.record.incidents import add_note
-    from rollback_playbook.record.keys import Keyring
-    from rollback_playbook.record.redaction.redactor import Redactor
-
-    folder = _folder(settings, incident)
-    add_note(
-        folder,
-        text,
-        author=getpass.getuser(),
-        keys=Keyring(settings.keys_dir),
-        redaction=Redactor(),
-        corrects=corrects,
-    )
-    click.echo(f"noted in {folder.id}", err=True)
-
-
-def _folder(settings: Settings, incident: str) -> Any:
-    from rollback_playbook.record.folder import find_incident, incident_folders
-
-    if incident == "last":
-        newest = incident_folders(settings.incidents_dir)
-        incident = newest[0].id if newest else incident
-    return find_incident(settings.incidents_dir, incident)
-
-
-def _summaries(settings: Settings) -> list[dict[str, Any]]:
-    """From the records themselves where the summary is missing, as after a kill."""
-    from rollback_playbook.record.folder import incident_folders, read_json
-    from rollback_playbook.record.reading import read_events
-    from rollback_playbook.record.state import state_of
-    from rollback_playbook.record.summary import summary_of
-
-    found = []
-    for folder in incident_folders(settings.incidents_dir):
-        summary = read_json(folder.summary) or summary_of(read_events(folder.events))
-        found.append({**summary, "id": folder.id, "now": state_of(summary)})
-    return found
-
-
-def _code(ok: bool) -> int:
-    return int(ExitCode.HEALTHY if ok else ExitCode.RECORD_INCOMPLETE)
+    print_timeline(folder_of(settings, incident))

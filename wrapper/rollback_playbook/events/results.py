@@ -104,11 +104,16 @@ def is_undo(undo: Any) -> bool:
 
 
 def gate_drafts(finished: Draft, data: Mapping[str, Any]) -> list[Draft]:
-    """``gate.passed`` or ``gate.failed`` with the samples of each check."""
+    """``gate.passed`` or ``gate.failed`` with the samples of each check.
+
+    A gate that only says what it would ask, as in check mode, has decided nothing.
+    """
     status = finished.data["status"]
     if finished.data["action"] != _GATE or status in ("skipped", "unreachable"):
         return []
     passed = status != "failed"
+    if passed and _result(data).get("outcome", "passed") != "passed":
+        return []
     body = {
         "gate": finished.data["task"],
         "phase": finished.data["phase"],

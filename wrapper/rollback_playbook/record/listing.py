@@ -28,6 +28,7 @@ class IncidentEntry:
     scenario: str
     environment: str
     operator: str
+    reason: str
     declared: str
     seconds: float | None
     target_seconds: float | None
@@ -94,6 +95,7 @@ def _entry_of(folder: IncidentFolder, summary: Mapping[str, Any], state: str) ->
         scenario=str(summary.get("scenario") or ""),
         environment=str(summary.get("environment") or ""),
         operator=str(summary.get("operator") or ""),
+        reason=str(summary.get("reason") or ""),
         declared=str(summary.get("declared") or summary.get("opened") or ""),
         seconds=summary.get("seconds"),
         target_seconds=summary.get("target_seconds"),

@@ -67,7 +67,7 @@ def drawing_of(view: IncidentView) -> Drawing | None:
     scale = _Scale.of(view)
     if scale is None:
         return None
-    rows = _rows(view)
+    rows = lines_of(view)
     shapes = [shape for index, row in enumerate(rows) for shape in _shapes(row, index, scale)]
     height = _TOP + len(rows) * _ROW + 14
     return Drawing(
@@ -82,7 +82,9 @@ def drawing_of(view: IncidentView) -> Drawing | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class Line:
+    """A row before it has a place: a phase, the users' outage, or a host."""
+
     name: str
     kind: str
     bars: tuple[Bar, ...]
@@ -95,17 +97,8 @@ class _Scale:
 
     @classmethod
     def of(cls, view: IncidentView) -> _Scale | None:
-        bars = [*view.bars, *(bar for bars in view.hosts.values() for bar in bars)]
-        starts = [bar.start for bar in bars] + [
-            w.start for w in view.windows if w.start is not None
-        ]
-        ends = [bar.end for bar in bars] + [w.end for w in view.windows if w.end is not None]
-        if not ends:
-            return None
-        if view.summary.get("closed") and view.seconds is not None:
-            ends.append(view.seconds)
-        start, end = min(0.0, *starts), max(ends)
-        return cls(start, end if end > start else start + 1.0)
+        span = span_of(view)
+        return None if span is None else cls(*span)
 
     def x(self, seconds: float) -> float:
         share = (seconds - self.start) / (self.end - self.start)
@@ -124,28 +117,43 @@ class _Scale:
         return self.x(view.target)
 
 
-def _rows(view: IncidentView) -> list[_Line]:
+def span_of(view: IncidentView) -> tuple[float, float] | None:
+    """From the first to the last moment that is drawn; None when nothing has a duration."""
+    bars = [*view.bars, *(bar for bars in view.hosts.values() for bar in bars)]
+    windows = view.windows
+    starts = [bar.start for bar in bars] + [w.start for w in windows if w.start is not None]
+    ends = [bar.end for bar in bars] + [w.end for w in windows if w.end is not None]
+    if not ends:
+        return None
+    if view.summary.get("closed") and view.seconds is not None:
+        ends.append(view.seconds)
+    start, end = min(0.0, *starts), max(ends)
+    return start, end if end > start else start + 1.0
+
+
+def lines_of(view: IncidentView) -> list[Line]:
+    """Phases in their order, the users' outage, hosts; many hosts become one row."""
     names = dict.fromkeys(bar.name for bar in view.bars)
     rows = [
-        _Line(name, "phase", tuple(bar for bar in view.bars if bar.name == name)) for name in names
+        Line(name, "phase", tuple(bar for bar in view.bars if bar.name == name)) for name in names
     ]
     if view.windows:
         bars = [
             Bar("no service", window.start or 0.0, window.end or (window.start or 0.0), "outage")
             for window in view.windows
         ]
-        rows.append(_Line("Users' outage", "outage", tuple(bars)))
+        rows.append(Line("Users' outage", "outage", tuple(bars)))
     if len(view.hosts) <= _MOST_HOSTS:
-        return [*rows, *(_Line(host, "host", tuple(bars)) for host, bars in view.hosts.items())]
+        return [*rows, *(Line(host, "host", tuple(bars)) for host, bars in view.hosts.items())]
     together = tuple(bar for bars in view.hosts.values() for bar in bars if bar.status != "ok")
-    return [*rows, _Line(f"{len(view.hosts)} hosts", "host", together)]
+    return [*rows, Line(f"{len(view.hosts)} hosts", "host", together)]
 
 
-def _shapes(row: _Line, index: int, scale: _Scale) -> list[Shape]:
+def _shapes(row: Line, index: int, scale: _Scale) -> list[Shape]:
     return [_shape(bar, row, index, scale) for bar in row.bars]
 
 
-def _shape(bar: Bar, row: _Line, index: int, scale: _Scale) -> Shape:
+def _shape(bar: Bar, row: Line, index: int, scale: _Scale) -> Shape:
     x = scale.x(bar.start)
     width = max(round(scale.x(bar.end) - x, 1), _THINNEST)
     lasted = duration(bar.end - bar.start)

@@ -167,6 +167,12 @@ def test_converter_makes_no_gate_of_a_skipped_health_gate() -> None:
     assert _types([event]) == ["task.finished"]
 
 
+def test_converter_makes_no_gate_of_one_that_asked_nothing() -> None:
+    res = {"changed": False, "outcome": "inconclusive", "checks": []}
+    (finished,) = converted([task_event(action="sre.rollback.health_gate", res=res)], check=True)
+    assert finished.type == "task.finished"
+
+
 def test_converter_keeps_the_checks_that_failed_when_a_gate_has_too_many_to_keep() -> None:
     checks = [{"name": f"c{i}", "state": "failed" if i == 499 else "passed"} for i in range(500)]
     event = task_event(
