@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rollback_playbook.catalogue.plays import read_plays
 from rollback_playbook.errors import UsageError
 
 #: The plays a scenario may have, in this order (docs/reference/phases.md).
@@ -107,14 +108,11 @@ def load(name: str, path: Path) -> Scenario:
     """Read one scenario; raises UsageError with the file's name when it is malformed."""
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        plays = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506
+        return _from_plays(name, path, read_plays(path))
     except (OSError, yaml.YAMLError) as error:
         raise UsageError(f"{path} cannot be read as a playbook: {error}") from error
-    try:
-        return _from_plays(name, path, plays)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
             f"{path} is not a scenario: {error}",
             hint="its first play needs vars.rollback_scenario with title, level and "
@@ -122,9 +120,7 @@ def load(name: str, path: Path) -> Scenario:
         ) from error
 
 
-def _from_plays(name: str, path: Path, plays: Any) -> Scenario:
-    if not isinstance(plays, list) or not plays:
-        raise ValueError("it holds no plays")
+def _from_plays(name: str, path: Path, plays: list[dict[str, Any]]) -> Scenario:
     metadata = plays[0].get("vars", {})["rollback_scenario"]
     phases = tuple(Phase(play["name"], _pattern(play["hosts"])) for play in plays)
     _require_order([phase.name for phase in phases])
