@@ -11,6 +11,7 @@ from rollback_playbook.events.pruning import MAX_ITEMS, bounded, pruned_result
 COLLECTION = "sre.rollback."
 _CENSORED = "the output has been hidden due to the fact that 'no_log: true'"
 _ASYNC_STATUS = ("ansible.builtin.async_status", "async_status")
+_SET_FACT = ("ansible.builtin.set_fact", "set_fact")
 _GATE = COLLECTION + "health_gate"
 
 
@@ -74,14 +75,15 @@ def _is_censored_item(item: Any) -> bool:
 def undo_drafts(finished: Draft, data: Mapping[str, Any]) -> list[Draft]:
     """``undo.recorded`` when a module of ours, or a job it ran in, told how to take it back.
 
-    A task that only predicts (``check_mode: true`` with ``changed_when: false``) has nothing to
-    take back; one that failed half-way has, whatever it says of having changed anything.
+    A task in check mode (``check_mode: true`` with ``changed_when: false``) tells it before
+    anything is done: that is ``predicted``. One that failed half-way has something to take back,
+    whatever it says of having changed anything. A backend without modules of its own says it with
+    a fact named ``rollback_undo``, set before the step.
     """
     action = finished.data["action"]
-    undo = _result(data).get("undo")
-    ours = action.startswith(COLLECTION) or action in _ASYNC_STATUS
-    acted = finished.data["status"] in ("changed", "failed")
-    if not (ours and acted) or undo is None or not is_undo(undo):
+    status = finished.data["status"]
+    undo = _undo_in(action, _result(data))
+    if undo is None or status not in ("ok", "changed", "failed"):
         return []
     body = {
         "module": undo["module"],
@@ -91,7 +93,20 @@ def undo_drafts(finished: Draft, data: Mapping[str, Any]) -> list[Draft]:
         "phase": finished.data["phase"],
         "of": action,
     }
+    if status == "ok":
+        body["predicted"] = True
     return [_beside(finished, "undo.recorded", body)]
+
+
+def _undo_in(action: str, result: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if action in _SET_FACT:
+        facts = result.get("ansible_facts")
+        undo = facts.get("rollback_undo") if isinstance(facts, Mapping) else None
+    elif action.startswith(COLLECTION) or action in _ASYNC_STATUS:
+        undo = result.get("undo")
+    else:
+        return None
+    return undo if is_undo(undo) else None
 
 
 def is_undo(undo: Any) -> bool:

@@ -1,0 +1,80 @@
+"""What can be taken back of an incident, read from its record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rollback_playbook.events.model import RecordEvent
+
+#: The lease is given back by whoever holds it; it is no state of production.
+_NOT_PRODUCTION = frozenset({"sre.rollback.environment_lock"})
+#: Phases that only look and prepare: what is predicted in them is done in a later one.
+_AHEAD = frozenset({"Declare", "Assess", "Preserve", "Prepare"})
+
+
+@dataclass(frozen=True, slots=True)
+class UndoStep:
+    """One step that takes something back.
+
+    ``certain`` is False where the record has the step's announcement and not its end: it may
+    have been done or not, and the undo has to look.
+    """
+
+    sequence: int
+    module: str
+    args: Mapping[str, Any]
+    host: str
+    task: str
+    phase: str
+    certain: bool
+
+    @property
+    def acts_in(self) -> str:
+        """The phase in which the step that is taken back changes production."""
+        if self.phase not in _AHEAD:
+            return self.phase
+        return "Pause" if self.module == "sre.rollback.traffic" else "Switch"
+
+    def is_like(self, other: UndoStep) -> bool:
+        """Whether both take back the same thing to the same state."""
+        return (self.host, self.module, self.args) == (other.host, other.module, other.args)
+
+
+def undo_steps(events: Iterable[RecordEvent]) -> list[UndoStep]:
+    """The steps, latest first: the order in which they are to be replayed.
+
+    A prediction counts as long as no step that was really done says the same.
+    """
+    done: list[UndoStep] = []
+    predicted: list[UndoStep] = []
+    for event in events:
+        if event.type == "undo.recorded" and event.data.get("module") not in _NOT_PRODUCTION:
+            step = _step(event)
+            (done if step.certain else predicted).append(step)
+    return sorted(
+        [*done, *_without_doubles(predicted, done)], key=lambda step: step.sequence, reverse=True
+    )
+
+
+def _without_doubles(predicted: Sequence[UndoStep], done: Sequence[UndoStep]) -> list[UndoStep]:
+    kept: list[UndoStep] = []
+    for step in predicted:
+        if not any(step.is_like(other) for other in (*done, *kept)):
+            kept.append(step)
+    return kept
+
+
+def _step(event: RecordEvent) -> UndoStep:
+    data = event.data
+    args = data.get("args")
+    return UndoStep(
+        sequence=event.sequence,
+        module=str(data.get("module", "")),
+        args=args if isinstance(args, Mapping) else {},
+        host=str(data.get("host") or event.subject),
+        task=str(data.get("task", "")),
+        phase=str(data.get("phase", "")),
+        certain=not data.get("predicted"),
+    )
