@@ -168,6 +168,10 @@ class SummaryBuilder:
             "summary": event.data.get("summary", ""),
         }
 
+    def _undo(self, event: RecordEvent) -> None:
+        """What is only announced may never be done."""
+        self._counts[event.type] += not event.data.get("predicted")
+
     def _counted(self, event: RecordEvent) -> None:
         self._counts[event.type] += 1
 
@@ -190,7 +194,7 @@ _APPLY: dict[str, Callable[[SummaryBuilder, RecordEvent], None]] = {
     "decision.made": SummaryBuilder._take_decision,
     "approval.granted": SummaryBuilder._approved,
     "outage.measured": SummaryBuilder._measured,
-    "undo.recorded": SummaryBuilder._counted,
+    "undo.recorded": SummaryBuilder._undo,
     "note.added": SummaryBuilder._counted,
     "correction.added": SummaryBuilder._counted,
     "handler.failed": SummaryBuilder._counted,

@@ -42,20 +42,31 @@ class UndoStep:
         return (self.host, self.module, self.args) == (other.host, other.module, other.args)
 
 
-def undo_steps(events: Iterable[RecordEvent]) -> list[UndoStep]:
-    """The steps, latest first: the order in which they are to be replayed.
+class UndoLedger:
+    """Takes a record in; a prediction counts as long as no step that was done says the same."""
 
-    A prediction counts as long as no step that was really done says the same.
-    """
-    done: list[UndoStep] = []
-    predicted: list[UndoStep] = []
-    for event in events:
+    def __init__(self) -> None:
+        self._done: list[UndoStep] = []
+        self._predicted: list[UndoStep] = []
+
+    def apply(self, event: RecordEvent) -> None:
+        """Take one event in; all but ``undo.recorded`` change nothing."""
         if event.type == "undo.recorded" and event.data.get("module") not in _NOT_PRODUCTION:
             step = _step(event)
-            (done if step.certain else predicted).append(step)
-    return sorted(
-        [*done, *_without_doubles(predicted, done)], key=lambda step: step.sequence, reverse=True
-    )
+            (self._done if step.certain else self._predicted).append(step)
+
+    def steps(self) -> list[UndoStep]:
+        """The steps, latest first: the order in which they are to be replayed."""
+        every = [*self._done, *_without_doubles(self._predicted, self._done)]
+        return sorted(every, key=lambda step: step.sequence, reverse=True)
+
+
+def undo_steps(events: Iterable[RecordEvent]) -> list[UndoStep]:
+    """What can be taken back according to a whole record, latest first."""
+    ledger = UndoLedger()
+    for event in events:
+        ledger.apply(event)
+    return ledger.steps()
 
 
 def _without_doubles(predicted: Sequence[UndoStep], done: Sequence[UndoStep]) -> list[UndoStep]:

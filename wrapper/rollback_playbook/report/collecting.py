@@ -8,6 +8,7 @@ from typing import Any
 from rollback_playbook.events.model import RecordEvent, seconds_between
 from rollback_playbook.record.state import state_of
 from rollback_playbook.record.summary import SummaryBuilder
+from rollback_playbook.record.undo import UndoLedger
 from rollback_playbook.report import facts
 from rollback_playbook.report.host_bars import HostBars
 from rollback_playbook.report.view import Bar, IncidentView, Row
@@ -26,6 +27,7 @@ def collect(events: Iterable[RecordEvent]) -> IncidentView:
 class _Collector:
     def __init__(self) -> None:
         self._summary = SummaryBuilder()
+        self._undo = UndoLedger()
         self._view = IncidentView(id="", summary={}, state="")
         self._origin = ""
         self._last = ""
@@ -39,6 +41,7 @@ class _Collector:
     def of(self, events: Iterable[RecordEvent]) -> IncidentView:
         for event in events:
             self._summary.apply(event)
+            self._undo.apply(event)
             self._origin = self._origin or event.time
             self._last = event.time
             collect_event = _COLLECT.get(event.type)
@@ -60,7 +63,7 @@ class _Collector:
         self._settle_failures()
         view.rows.sort(key=lambda row: (row.time, row.sequence))
         view.hosts = self._bars.hosts
-        view.undo.reverse()
+        view.undo = self._undo.steps()
         return view
 
     def _offset(self, time: str) -> float | None:
@@ -207,9 +210,6 @@ class _Collector:
             for window in self._view.windows[:_MOST_GATES]
         ]
 
-    def _undo(self, event: RecordEvent) -> None:
-        self._view.undo.append(facts.undo_of(event, self._phase_name))
-
     def _evidence(self, event: RecordEvent) -> None:
         self._view.evidence.append(event.data)
 
@@ -281,7 +281,6 @@ _COLLECT: dict[str, Callable[[_Collector, RecordEvent], None]] = {
     "gate.failed": _Collector._gate,
     "outage.measured": _Collector._outage,
     "data.compared": _Collector._compared,
-    "undo.recorded": _Collector._undo,
     "evidence.kept": _Collector._evidence,
     "note.added": _Collector._note,
     "correction.added": _Collector._note,

@@ -8,7 +8,7 @@ from typing import Any
 
 from rollback_playbook.events.model import RecordEvent, seconds_between
 from rollback_playbook.report.differences import differences
-from rollback_playbook.report.view import Change, Gate, Note, Row, UndoStep, Window
+from rollback_playbook.report.view import Change, Gate, Note, Row, Window
 
 _LONGEST = 300
 _DATA_FACTS = frozenset(
@@ -88,18 +88,6 @@ def windows_of(event: RecordEvent, origin: str) -> Iterator[Window]:
             started=started,
             ended=ended,
         )
-
-
-def undo_of(event: RecordEvent, phase: str) -> UndoStep:
-    """A step that can be taken back."""
-    return UndoStep(
-        module=word(event, "module"),
-        host=word(event, "host") or event.subject,
-        task=word(event, "task"),
-        phase=word(event, "phase") or phase,
-        args=mapping(event.data.get("args")),
-        sequence=event.sequence,
-    )
 
 
 def note_of(event: RecordEvent) -> Note:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rollback_playbook.record.undo import UndoStep
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -69,18 +71,6 @@ class Window:
     seconds: float
     started: str
     ended: str
-
-
-@dataclass(frozen=True, slots=True)
-class UndoStep:
-    """A step that can still be taken back."""
-
-    module: str
-    host: str
-    task: str
-    phase: str
-    args: Mapping[str, Any]
-    sequence: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,18 @@ def test_converter_records_the_undo_that_a_module_of_ours_returns() -> None:
     assert undo.data["phase"] == "Pause"
 
 
+def test_converter_records_the_undo_that_check_mode_announces_as_predicted() -> None:
+    _, undo = converted([task_event(res={"changed": False, "undo": _UNDO})])
+    assert (undo.type, undo.data["predicted"], undo.sync) == ("undo.recorded", True, True)
+
+
+def test_converter_records_the_undo_that_a_backend_without_modules_sets_as_a_fact() -> None:
+    facts = {"ansible_facts": {"rollback_undo": _UNDO}, "changed": False}
+    _, undo = converted([task_event(action="ansible.builtin.set_fact", res=facts)])
+    assert undo.data["module"] == "sre.rollback.traffic"
+    assert undo.data["predicted"]
+
+
 def test_converter_records_the_undo_of_a_module_that_ran_asynchronously() -> None:
     event = task_event(action="ansible.builtin.async_status", res={"changed": True, "undo": _UNDO})
     assert "undo.recorded" in _types([event])
@@ -109,7 +121,6 @@ def test_converter_records_the_undo_of_a_task_that_changed_something_and_then_fa
     [
         pytest.param(task_event(res={"changed": False, "undo": None}), False, id="no-change"),
         pytest.param(task_event(res={"changed": True, "undo": _UNDO}), True, id="check-mode"),
-        pytest.param(task_event(res={"changed": False, "undo": _UNDO}), False, id="predicted"),
         pytest.param(
             task_event(action="other.site.tool", res={"changed": True, "undo": _UNDO}),
             False,
