@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 
 _PACKAGE = "ansible_collections.sre.rollback.plugins.modules"
@@ -34,7 +35,8 @@ def _arguments(args: Mapping[str, Any], *, check: bool, diff: bool) -> dict[str,
 def run_module(capsys: pytest.CaptureFixture[str]) -> RunModule:
     """``run_module(name, args, check=False, diff=False)`` is the module's result as a dict.
 
-    A result with ``failed`` is returned like any other.
+    A result with ``failed`` is returned like any other. Ansible keeps the warnings of a process,
+    which is one module's in its world: those of the neighbours before are forgotten first.
     """
 
     def run(
@@ -42,6 +44,8 @@ def run_module(capsys: pytest.CaptureFixture[str]) -> RunModule:
     ) -> ModuleResult:
         module = importlib.import_module(f"{_PACKAGE}.{name}")
         capsys.readouterr()
+        warnings._global_warnings.clear()
+        warnings._global_deprecations.clear()
         with (
             patch_module_args(_arguments(args, check=check, diff=diff)),
             pytest.raises(SystemExit),
