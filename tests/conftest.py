@@ -18,4 +18,5 @@ pytest_plugins = [
     "tests.breaker_client",
     "tests.actuator",
     "tests.pg_restoring",
+    "tests.proxies",
 ]

@@ -1,110 +1,17 @@
-"""What users of a real nginx get while traffic is paused and resumed."""
+"""What users of a real nginx get while traffic is paused, resumed and switched."""
 
 from __future__ import annotations
 
-import http.client
-import http.server
-import os
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rollback_playbook.lab.configuration import nginx_binary
 from tests.module_runner import RunModule, start_module
-from tests.real_servers import free_port
+from tests.proxies import Proxy
 
 pytestmark = pytest.mark.integration
-
-_CONFIG = """\
-{user}daemon off;
-pid {root}/nginx.pid;
-error_log {root}/error.log;
-events {{}}
-http {{
-  access_log off;
-  client_body_temp_path {root}/t1; proxy_temp_path {root}/t2; fastcgi_temp_path {root}/t3;
-  uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
-  server {{
-    listen 127.0.0.1:{port};
-    include {root}/maintenance.conf;
-    location / {{ proxy_pass http://127.0.0.1:{backend}; }}
-  }}
-}}
-"""
-
-
-@dataclass(frozen=True)
-class Proxy:
-    """A running nginx and the module's options for it."""
-
-    root: Path
-    port: int
-
-    @property
-    def maintenance(self) -> Path:
-        return self.root / "maintenance.conf"
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return {
-            "binary": str(nginx_binary()),
-            "config": str(self.root / "nginx.conf"),
-            "prefix": str(self.root),
-            "maintenance_path": str(self.maintenance),
-            "url": f"http://127.0.0.1:{self.port}/",
-            "timeout": 5,
-        }
-
-    def get(self) -> http.client.HTTPResponse:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        connection.request("GET", "/", headers={"Connection": "close"})
-        response = connection.getresponse()
-        response.read()
-        return response
-
-
-class _Backend(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        time.sleep(0.02)
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Tests print what matters themselves."""
-
-
-@pytest.fixture
-def proxy(tmp_path: Path) -> Iterator[Proxy]:
-    backend = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Backend)
-    threading.Thread(target=backend.serve_forever, daemon=True).start()
-    found = Proxy(tmp_path, free_port())
-    user = "user root;\n" if os.geteuid() == 0 else ""
-    text = _CONFIG.format(root=tmp_path, port=found.port, backend=backend.server_port, user=user)
-    (tmp_path / "nginx.conf").write_text(text, encoding="ascii")
-    found.maintenance.write_text("# nothing here\n", encoding="ascii")
-    process = subprocess.Popen(
-        [str(nginx_binary()), "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
-    )
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            found.get()
-            break
-        except OSError:
-            time.sleep(0.02)
-    yield found
-    process.terminate()
-    process.wait(timeout=10)
-    backend.shutdown()
-    backend.server_close()
 
 
 def _bring(run_module: RunModule, proxy: Proxy, state: str, **options: Any) -> dict[str, Any]:
@@ -130,7 +37,9 @@ def test_traffic_resumed_is_exactly_what_pause_found(run_module: RunModule, prox
 
     assert result["after"]["status"] == 200
     assert proxy.maintenance.read_bytes() == before
-    assert {path.name for path in proxy.root.glob("maintenance*")} == {"maintenance.conf"}
+    assert {path.name for path in proxy.root.iterdir() if "maintenance" in path.name} == {
+        "maintenance.conf"
+    }
 
 
 @pytest.mark.parametrize("state", ["paused", "resumed"])
@@ -187,6 +96,105 @@ def test_traffic_configuration_that_nginx_refuses_is_put_back_before_a_reload(
     assert "nonsense" in result["msg"]
     assert proxy.maintenance.read_bytes() == before
     assert proxy.get().status == 200
+
+
+def _upstream(proxy: Proxy, side: str) -> dict[str, Any]:
+    return {
+        "upstream_path": str(proxy.upstream),
+        "upstream": f"upstream app {{ server {getattr(proxy.sides, side)}; }}\n",
+        "expected_status": [200],
+        "expected_text": f"X-Colour: {side}",
+    }
+
+
+def test_traffic_switched_sends_every_user_to_the_other_side(
+    run_module: RunModule, proxy: Proxy
+) -> None:
+    assert proxy.seen() == (200, "green")
+
+    result = _bring(run_module, proxy, "switched", **_upstream(proxy, "blue"))
+
+    assert result["changed"]
+    assert proxy.sides.blue in result["after"]["upstream"]
+    assert {proxy.seen() for _each in range(20)} == {(200, "blue")}
+
+
+def test_traffic_undo_of_a_switch_brings_back_the_very_same_file(
+    run_module: RunModule, proxy: Proxy
+) -> None:
+    before = proxy.upstream.read_bytes()
+
+    undo = _bring(run_module, proxy, "switched", **_upstream(proxy, "blue"))["undo"]
+    again = _bring(run_module, proxy, "switched", **_upstream(proxy, "blue"))
+    run_module("traffic", undo["args"])
+
+    assert not again["changed"]
+    assert proxy.upstream.read_bytes() == before
+    assert proxy.seen() == (200, "green")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        pytest.param({"upstream": "upstream app {"}, "nginx refuses", id="not nginx's language"),
+        pytest.param(
+            {"upstream": "upstream app { server 127.0.0.1:1; }"}, "502", id="nobody there"
+        ),
+        pytest.param({"expected_text": "X-Colour: red"}, "status 200", id="another side"),
+        pytest.param({"upstream": None}, "needs upstream", id="no upstream"),
+    ],
+)
+def test_traffic_switch_that_fails_leaves_users_where_they_were(
+    run_module: RunModule, proxy: Proxy, options: dict[str, Any], complaint: str
+) -> None:
+    before = proxy.upstream.read_bytes()
+
+    wanted = {**_upstream(proxy, "blue"), "timeout": 1, **options}
+    result = _bring(run_module, proxy, "switched", **wanted)
+
+    assert result["failed"]
+    assert complaint in result["msg"]
+    assert proxy.upstream.read_bytes() == before
+    _bring(run_module, proxy, "switched", **_upstream(proxy, "green"))
+    assert proxy.seen() == (200, "green")
+
+
+def test_traffic_switched_while_paused_is_what_users_get_when_it_is_resumed(
+    run_module: RunModule, proxy: Proxy
+) -> None:
+    _bring(run_module, proxy, "paused")
+    result = _bring(run_module, proxy, "switched", **_upstream(proxy, "blue"))
+    _bring(run_module, proxy, "resumed")
+
+    assert result["after"]["paused"] is True
+    assert proxy.seen() == (200, "blue")
+
+
+def test_traffic_pause_that_was_killed_before_its_proof_is_proved_by_the_next_one(
+    run_module: RunModule, proxy: Proxy
+) -> None:
+    _bring(run_module, proxy, "paused")
+    (proxy.root / ".maintenance.conf.unproved").touch()
+
+    result = _bring(run_module, proxy, "paused")
+
+    assert result["changed"]
+    assert not list(proxy.root.glob(".*unproved"))
+
+
+def test_traffic_resumed_removes_a_file_that_was_not_there_before_the_pause(
+    run_module: RunModule, proxy: Proxy
+) -> None:
+    config = proxy.root / "nginx.conf"
+    config.write_text(config.read_text().replace("maintenance.conf", "maintenance.con[f]"))
+    proxy.maintenance.unlink()
+
+    _bring(run_module, proxy, "paused")
+    assert proxy.seen() == (503, "")
+    _bring(run_module, proxy, "resumed")
+
+    assert proxy.seen() == (200, "green")
+    assert not proxy.maintenance.exists()
 
 
 def test_traffic_whose_server_block_does_not_include_the_file_is_not_called_paused(

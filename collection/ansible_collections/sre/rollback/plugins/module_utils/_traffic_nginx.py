@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Users kept out and let in again by nginx: a file that the server block includes.
+"""Users kept out, let in again, or sent to the other side by nginx: files that it includes.
 
 PRIVATE: for this collection only; can have breaking changes without notice.
 """
@@ -10,108 +10,123 @@ PRIVATE: for this collection only; can have breaking changes without notice.
 from __future__ import annotations
 
 import contextlib
-import http.client
-import ssl
 import subprocess
 import time
 import typing as t
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from pathlib import Path
 
-from ansible_collections.sre.rollback.plugins.module_utils import _atomic_file
-from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
+from ansible_collections.sre.rollback.plugins.module_utils import (
+    _atomic_file,
+    _traffic_nginx_workers,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._traffic_visitor import (
+    MARKER,
+    Answer,
+    TrafficError,
+    Visitor,
+    visitor_from,
+)
 
-#: Tells our maintenance answer from another service's 503.
-MARKER = "X-Rollback-Maintenance"
 _HEAD = b"# Traffic is paused by sre.rollback.traffic; it is resumed by the same module.\n"
-_FOUND = ".found"
-_PROBE_SECONDS = 2.0
-_PAUSE = 0.01
-#: Old workers may still take a connection for a moment after a reload: so many answers in a row,
-#: a pause apart.
-_PROOFS = 10
-
-
-class TrafficError(RollbackError):
-    """Traffic is not as asked for; the message says in which state it was left."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a user gets: the status, or 0 and a reason when there is no answer."""
-
-    status: int
-    maintenance: bool
-    problem: str = ""
-
-    @property
-    def words(self) -> str:
-        if not self.status:
-            return f"no answer ({self.problem})"
-        return "the maintenance answer" if self.maintenance else f"status {self.status}"
+_ABSENT = b"# There was no file when sre.rollback.traffic paused the traffic.\n"
+_MAINTENANCE_STATUS = 503
+#: Right answers in a row: when the old workers are known to be gone, and when nobody can tell.
+_PROOFS, _PROOFS_BLIND = 3, 30
 
 
 @dataclass(frozen=True)
 class Nginx:
-    """One nginx, and the file in its configuration that is ours."""
+    """One nginx, and the files in its configuration that are ours."""
 
+    state: str
     argv: tuple[str, ...]
+    prefix: str
+    is_local: bool
+    visitor: Visitor
     maintenance_path: str
-    url: str
+    upstream_path: str
+    upstream: str
     retry_after: int
     timeout: float
-    validate_certs: bool
+    place: t.Mapping[str, t.Any]
 
-    @property
-    def found_path(self) -> str:
-        """What the file held before the pause."""
-        return self.maintenance_path + _FOUND
+    def observe(self) -> dict[str, t.Any]:
+        """What users get, and what the file says: the two differ when a run was killed between."""
+        answer = self.visitor.answer()
+        found = {"paused": answer.maintenance, "status": answer.status}
+        if self.state == "switched":
+            found["upstream"] = self._upstream_found()
+            found["configured"] = "switched" if found["upstream"] == self.upstream else "other"
+        else:
+            found["configured"] = "paused" if self._is_paused() else "resumed"
+        return found
 
-    def is_paused(self) -> bool:
-        """Whether the file says so; whether users get it is another question."""
+    def is_as_asked(self, found: t.Mapping[str, t.Any]) -> bool:
+        """One right answer proves it only when nobody was killed before the proof was complete."""
+        if self._unproved().exists() or found["configured"] != self.state or not found["status"]:
+            return False
+        return self.state == "switched" or found["paused"] is (self.state == "paused")
+
+    def predict(self, found: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        if self.state == "switched":
+            return {**found, "upstream": self.upstream, "configured": self.state, "status": None}
+        status = _MAINTENANCE_STATUS if self.state == "paused" else None
+        return {"paused": self.state == "paused", "status": status, "configured": self.state}
+
+    def bring(self) -> None:
+        """Raises TrafficError; users get what they got before then."""
+        {"paused": self._pause, "resumed": self._resume, "switched": self._switch}[self.state]()
+
+    def undo(self, found: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        if self.state == "switched":
+            return {"state": "switched", "upstream": found["upstream"]}
+        return {"state": "resumed" if self.state == "paused" else "paused"}
+
+    def _upstream_found(self) -> str:
+        try:
+            return (_atomic_file.read(self.upstream_path) or b"").decode("utf-8")
+        except UnicodeDecodeError as exc:
+            raise TrafficError(
+                f"{self.upstream_path} is not UTF-8: {exc}. Nothing was changed."
+            ) from exc
+
+    def _is_paused(self) -> bool:
         return (_atomic_file.read(self.maintenance_path) or b"").startswith(_HEAD)
 
-    def pause(self) -> None:
-        """Raises TrafficError; users get what they got before then."""
-        content = _atomic_file.read(self.maintenance_path) or b""
-        if not content.startswith(_HEAD):
-            _atomic_file.replace(self.found_path, content)
-        else:
-            content = _atomic_file.read(self.found_path) or b""
-        self._switch(self._maintenance(), otherwise=content, maintenance=True)
+    def _found_path(self) -> str:
+        """What the maintenance file held before the pause. Hidden, so that no include finds it."""
+        path = Path(self.maintenance_path)
+        return str(path.with_name(f".{path.name}.found"))
 
-    def resume(self) -> None:
-        """Raises TrafficError; users get what they got before then."""
-        before = _atomic_file.read(self.maintenance_path) or b""
-        found = _atomic_file.read(self.found_path)
-        if before.startswith(_HEAD) or found is not None:
-            self._switch(found or b"", otherwise=before, maintenance=False)
-        else:
-            self._reload()
-            self._prove(maintenance=False)
-        _atomic_file.remove(self.found_path)
+    def _unproved(self) -> Path:
+        """Is there from before a change until it is proved."""
+        path = Path(self.upstream_path if self.state == "switched" else self.maintenance_path)
+        return path.with_name(f".{path.name}.unproved")
 
-    def answer(self) -> Answer:
-        """What a user who comes now gets, on a connection of its own."""
-        parts = urlsplit(self.url)
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection = self._connection(parts.scheme, parts.hostname or "", parts.port)
-        with contextlib.closing(connection):
-            try:
-                connection.request("GET", path, headers={"Connection": "close"})
-                response = connection.getresponse()
-            except (OSError, http.client.HTTPException) as exc:
-                return Answer(0, False, str(exc) or type(exc).__name__)
-            return Answer(response.status, response.getheader(MARKER) is not None)
+    def _pause(self) -> None:
+        content = _atomic_file.read(self.maintenance_path)
+        if content is None or not content.startswith(_HEAD):
+            _atomic_file.replace(self._found_path(), _ABSENT if content is None else content)
+        self._change(self.maintenance_path, self._maintenance(), _is_maintenance)
 
-    def _connection(self, scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
-        if scheme != "https":
-            return http.client.HTTPConnection(host, port, timeout=_PROBE_SECONDS)
-        context = ssl.create_default_context()
-        if not self.validate_certs:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return http.client.HTTPSConnection(host, port, timeout=_PROBE_SECONDS, context=context)
+    def _resume(self) -> None:
+        found = _atomic_file.read(self._found_path())
+        content: bytes | None = b"" if found is None else found
+        if found is None and not self._is_paused():
+            content = _atomic_file.read(self.maintenance_path)
+        elif found == _ABSENT:
+            content = None
+        self._change(self.maintenance_path, content, _is_service)
+        _atomic_file.remove(self._found_path())
+
+    def _switch(self) -> None:
+        """While traffic is paused nobody gets through; that nginx took it has to do then."""
+
+        def right(answer: Answer) -> bool:
+            return answer.maintenance or self.visitor.is_expected(answer)
+
+        self._change(self.upstream_path, self.upstream.encode(), right)
 
     def _maintenance(self) -> bytes:
         text = (
@@ -123,31 +138,37 @@ class Nginx:
         )
         return _HEAD + text.encode()
 
-    def _switch(self, content: bytes, *, otherwise: bytes, maintenance: bool) -> None:
+    def _change(self, path: str, content: bytes | None, right: t.Callable[[Answer], bool]) -> None:
         """Write, test, reload, prove; what was there comes back when any of it fails."""
-        _atomic_file.replace(self.maintenance_path, content)
+        before = _atomic_file.read(path)
+        unproved = self._unproved()
+        _mark(unproved)
+        _write(path, content)
         try:
-            self._test()
+            configuration = self._test()
         except TrafficError:
-            _atomic_file.replace(self.maintenance_path, otherwise)
+            _write(path, before)
             raise
         try:
-            self._reload()
-            self._prove(maintenance=maintenance)
+            self._reload_and_prove(path, configuration, right)
         except TrafficError:
-            _atomic_file.replace(self.maintenance_path, otherwise)
+            _write(path, before)
             with contextlib.suppress(TrafficError):
                 self._reload()
             raise
+        with contextlib.suppress(FileNotFoundError):
+            unproved.unlink()
 
-    def _test(self) -> None:
-        done = self._run("-t")
+    def _test(self) -> str:
+        """The whole configuration, as nginx reads it."""
+        done = self._run("-T")
         if done.returncode != 0:
             raise TrafficError(
                 f"nginx refuses the configuration: {_words(done)}. The file was put back and nginx "
                 "was not reloaded; users get what they got before.",
                 stderr=done.stderr[-2000:],
             )
+        return done.stdout
 
     def _reload(self) -> None:
         done = self._run("-s", "reload")
@@ -158,19 +179,36 @@ class Nginx:
                 stderr=done.stderr[-2000:],
             )
 
-    def _prove(self, *, maintenance: bool) -> None:
+    def _reload_and_prove(
+        self, path: str, configuration: str, right: t.Callable[[Answer], bool]
+    ) -> None:
         deadline = time.monotonic() + self.timeout
-        in_a_row = 0
-        while in_a_row < _PROOFS:
-            answer = self.answer()
-            right = answer.status > 0 and answer.maintenance is maintenance
-            in_a_row = in_a_row + 1 if right else 0
-            if not right and time.monotonic() > deadline:
-                raise TrafficError(
-                    f"nginx was reloaded, but {self.url} still gives {answer.words}. The file was "
-                    f"put back. Does the server block of this URL include {self.maintenance_path}?"
-                )
-            time.sleep(_PAUSE)
+        gone = self._reload_until_old_workers_are_gone(configuration, deadline)
+        in_a_row = _PROOFS if gone else _PROOFS_BLIND
+        wrong = self.visitor.await_answers(right, in_a_row=in_a_row, deadline=deadline)
+        if wrong is not None:
+            raise TrafficError(
+                f"nginx was reloaded, but {self.visitor.url} still gives "
+                f"{self.visitor.words(wrong)}. The file was put back. Is {path} included in the "
+                "configuration of this URL?"
+            )
+
+    def _reload_until_old_workers_are_gone(self, configuration: str, deadline: float) -> bool:
+        """False when nobody can tell."""
+        master = None
+        if self.is_local:
+            master = _traffic_nginx_workers.master_of(configuration, self.prefix)
+        try:
+            old = _traffic_nginx_workers.listening(master) if master else frozenset()
+        except OSError:
+            old = frozenset()
+        self._reload()
+        if master and not _traffic_nginx_workers.await_gone(old, master, deadline=deadline):
+            raise TrafficError(
+                f"nginx was told to reload {self.timeout:g} s ago, but goes on with what it had. "
+                "The file was put back. The reason is in nginx's error log."
+            )
+        return bool(old)
 
     def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         try:
@@ -185,26 +223,63 @@ class Nginx:
             )
         except (OSError, subprocess.TimeoutExpired) as exc:
             raise TrafficError(
-                f"{self.argv[0]} cannot be run: {exc}. Users get what they got before."
+                f"{self.argv[0]} cannot be run: {exc}. The file was put back; users get what they "
+                "got before."
             ) from exc
 
 
 def nginx_from(params: t.Mapping[str, t.Any]) -> Nginx:
     """From a module's parameters; raises TrafficError for those that make no sense."""
-    parts = urlsplit(params["url"])
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise TrafficError(f"{params['url']!r} is not a URL. Nothing was changed.")
+    visitor = visitor_from(params)
     if params["retry_after"] < 0 or params["timeout"] <= 0:
         raise TrafficError("retry_after and timeout must not be negative. Nothing was changed.")
+    wanted = (
+        ["upstream_path", "upstream"] if params["state"] == "switched" else ["maintenance_path"]
+    )
+    missing = [name for name in wanted if params[name] is None]
+    if missing:
+        raise TrafficError(
+            f"nginx needs {' and '.join(missing)} to be {params['state']}. Nothing was changed."
+        )
     prefix = ["-p", params["prefix"]] if params["prefix"] else []
+    names = ("binary", "config", "prefix", "command", *wanted[:1])
     return Nginx(
+        state=params["state"],
         argv=(*params["command"], params["binary"], *prefix, "-c", params["config"]),
-        maintenance_path=params["maintenance_path"],
-        url=params["url"],
+        prefix=params["prefix"] or "/",
+        is_local=not params["command"],
+        visitor=visitor,
+        maintenance_path=params["maintenance_path"] or "",
+        upstream_path=params["upstream_path"] or "",
+        upstream=params["upstream"] or "",
         retry_after=params["retry_after"],
         timeout=params["timeout"],
-        validate_certs=params["validate_certs"],
+        place={name: params[name] for name in names if params[name]},
     )
+
+
+def _is_maintenance(answer: Answer) -> bool:
+    return answer.maintenance
+
+
+def _is_service(answer: Answer) -> bool:
+    return answer.status > 0 and not answer.maintenance
+
+
+def _write(path: str, content: bytes | None) -> None:
+    if content is None:
+        _atomic_file.remove(path)
+    else:
+        _atomic_file.replace(path, content)
+
+
+def _mark(path: Path) -> None:
+    try:
+        path.touch()
+    except OSError as exc:
+        raise TrafficError(
+            f"{path} cannot be written: {exc.strerror}. Nothing was changed."
+        ) from exc
 
 
 def _words(done: subprocess.CompletedProcess[str]) -> str:

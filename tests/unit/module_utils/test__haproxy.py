@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.sre.rollback.plugins.module_utils._breaker_haproxy import parse_servers
+from ansible_collections.sre.rollback.plugins.module_utils._haproxy import (
+    Server,
+    parse_servers,
+)
 
 _HEADER = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state\n"
 
@@ -25,7 +28,7 @@ _HEADER = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_st
 def test_parse_servers_reads_the_administrative_state(admin: int, state: str) -> None:
     answer = f"{_HEADER}3 shop 1 blue 127.0.0.1 2 {admin}\n\n"
 
-    assert parse_servers(answer) == {"shop/blue": state}
+    assert parse_servers(answer) == {"shop/blue": Server(state, is_up=True)}
 
 
 @pytest.mark.parametrize("answer", ["", "Permission denied\n", "2\n# a b\n", "1\n# a b\n1 2\n"])

@@ -1,0 +1,169 @@
+"""What users of a real HAProxy get while traffic is paused, resumed and switched."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from tests.module_runner import RunModule, start_module
+from tests.proxies import Proxy, start_haproxy
+from tests.real_servers import stop
+from tests.redis_topologies import wait_until
+
+pytestmark = pytest.mark.integration
+
+
+def _bring(run_module: RunModule, proxy: Proxy, state: str, **options: Any) -> dict[str, Any]:
+    return run_module("traffic", {**proxy.options, "state": state, **options})
+
+
+def _colours(proxy: Proxy) -> set[tuple[int, str]]:
+    return {proxy.seen() for _each in range(12)}
+
+
+@pytest.mark.parametrize("pause_with", ["maint", "drain"])
+def test_haproxy_paused_gives_users_503_and_resumed_what_they_had(
+    run_module: RunModule, haproxy_proxy: Proxy, pause_with: str
+) -> None:
+    paused = _bring(run_module, haproxy_proxy, "paused", pause_with=pause_with)
+    assert paused["after"]["servers"] == {"blue": pause_with, "green": pause_with}
+    assert _colours(haproxy_proxy) == {(503, "")}
+
+    resumed = _bring(run_module, haproxy_proxy, "resumed")
+    assert resumed["after"]["servers"] == paused["before"]["servers"]
+    assert _colours(haproxy_proxy) == {(200, "blue"), (200, "green")}
+
+
+def test_haproxy_resumed_leaves_out_what_the_pause_found_out(
+    run_module: RunModule, haproxy_proxy: Proxy
+) -> None:
+    _bring(run_module, haproxy_proxy, "switched", servers={"green": "maint"})
+
+    _bring(run_module, haproxy_proxy, "paused")
+    _bring(run_module, haproxy_proxy, "paused", pause_with="drain")
+    resumed = _bring(run_module, haproxy_proxy, "resumed")
+
+    assert resumed["after"]["servers"] == {"blue": "ready", "green": "maint"}
+    assert _colours(haproxy_proxy) == {(200, "blue")}
+    assert not _bring(run_module, haproxy_proxy, "resumed")["changed"]
+
+
+def test_haproxy_switch_can_be_undone(run_module: RunModule, haproxy_proxy: Proxy) -> None:
+    wanted = {
+        "servers": {"blue": "ready", "green": "drain"},
+        "expected_status": [200],
+        "expected_text": "X-Colour: blue",
+    }
+    switched = _bring(run_module, haproxy_proxy, "switched", **wanted)
+    assert not switched.get("failed"), switched
+    assert _colours(haproxy_proxy) == {(200, "blue")}
+    assert not _bring(run_module, haproxy_proxy, "switched", **wanted)["changed"]
+
+    run_module("traffic", switched["undo"]["args"])
+    assert _colours(haproxy_proxy) == {(200, "blue"), (200, "green")}
+
+
+def test_haproxy_pause_is_kept_across_a_reload(run_module: RunModule, haproxy_proxy: Proxy) -> None:
+    _bring(run_module, haproxy_proxy, "paused")
+
+    # A reload: a new process takes over the sockets and the old one ends.
+    pids = subprocess.run(
+        ["pgrep", "-f", str(haproxy_proxy.root / "haproxy.cfg")],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    process = start_haproxy(haproxy_proxy.root, "-sf", *pids)
+    try:
+        wait_until(lambda: process.poll() is None and _colours(haproxy_proxy) == {(503, "")})
+        _bring(run_module, haproxy_proxy, "resumed")
+        assert _colours(haproxy_proxy) == {(200, "blue"), (200, "green")}
+    finally:
+        stop(process)
+
+
+def test_haproxy_in_check_mode_predicts_and_touches_nothing(
+    run_module: RunModule, haproxy_proxy: Proxy
+) -> None:
+    options = {**haproxy_proxy.options, "state": "paused"}
+    result = run_module("traffic", options, check=True, diff=True)
+
+    assert result["changed"]
+    assert result["diff"]["after"]["servers"] == {"blue": "maint", "green": "maint"}
+    assert haproxy_proxy.get().status == 200
+    assert not (haproxy_proxy.root / "server-state").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        pytest.param({"backend": "nope"}, "no backend 'nope'", id="backend"),
+        pytest.param({"servers": {"red": "maint"}}, "no server 'red'", id="server"),
+        pytest.param({"servers": {"blue": "off"}}, "none of ready", id="state of a server"),
+        pytest.param({"servers": None}, "needs servers", id="no servers"),
+        pytest.param({"haproxy_socket": "/no/socket"}, "cannot be used", id="socket"),
+        pytest.param(
+            {"servers": {"blue": "maint"}, "expected_text": "X-Colour: red", "timeout": 0.5},
+            "gives status 200",
+            id="not what was expected",
+        ),
+        pytest.param(
+            {"server_state_path": "/no/folder/state"}, "cannot be written", id="no folder"
+        ),
+    ],
+)
+def test_haproxy_bad_input_is_refused_and_users_notice_nothing(
+    run_module: RunModule, haproxy_proxy: Proxy, options: dict[str, Any], complaint: str
+) -> None:
+    wanted = {"servers": {"blue": "ready"}, **options}
+    if "server_state_path" in options:
+        wanted["servers"] = {"blue": "maint"}
+    result = _bring(run_module, haproxy_proxy, "switched", **wanted)
+
+    assert result["failed"]
+    assert complaint in result["msg"]
+    assert _colours(haproxy_proxy) == {(200, "blue"), (200, "green")}
+
+
+def test_haproxy_pause_and_resume_give_every_request_an_answer(
+    run_module: RunModule, haproxy_proxy: Proxy
+) -> None:
+    seen: list[int] = []
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            seen.append(haproxy_proxy.get().status)
+            time.sleep(0.001)
+
+    askers = [threading.Thread(target=ask) for _ in range(4)]
+    for asker in askers:
+        asker.start()
+    for state in ("paused", "resumed", "paused", "resumed"):
+        _bring(run_module, haproxy_proxy, state)
+    ended.set()
+    for asker in askers:
+        asker.join()
+
+    assert set(seen) == {200, 503}
+
+
+@pytest.mark.attack
+def test_haproxy_killed_at_any_moment_is_put_right_by_the_next_run(
+    run_module: RunModule, haproxy_proxy: Proxy
+) -> None:
+    _bring(run_module, haproxy_proxy, "switched", servers={"green": "drain"})
+    for number in range(15):
+        process = start_module("traffic", {**haproxy_proxy.options, "state": "paused"})
+        time.sleep(0.15 + number * 0.01)
+        process.kill()
+        process.communicate()
+
+        _bring(run_module, haproxy_proxy, "paused")
+        assert haproxy_proxy.get().status == 503
+        resumed = _bring(run_module, haproxy_proxy, "resumed")
+        assert resumed["after"]["servers"] == {"blue": "ready", "green": "drain"}
