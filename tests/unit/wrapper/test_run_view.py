@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import Any
 
-from rich.console import Console
-
 from rollback_playbook.cli.run_view import RunView
-from rollback_playbook.cli.screens import JsonScreen, LiveScreen, PlainScreen
 from rollback_playbook.events.model import RecordEvent
 
 
-def _event(second: float, kind: str, subject: str = "", **data: Any) -> RecordEvent:
+def event(second: float, kind: str, subject: str = "", **data: Any) -> RecordEvent:
+    """An event so many seconds after three o'clock."""
     return RecordEvent(
         id="x.1",
         source="/incidents/x",
         type=kind,
-        time=f"2026-11-22T03:00:{second:09.6f}Z",
+        time=f"2026-11-22T03:{int(second) // 60:02d}:{second % 60:09.6f}Z",
         subject=subject,
         data=data,
         sequence=1,
@@ -27,28 +24,34 @@ def _event(second: float, kind: str, subject: str = "", **data: Any) -> RecordEv
     )
 
 
-_RUN = [
-    _event(0, "incident.declared"),
-    _event(1, "phase.started", name="Declare"),
-    _event(2, "phase.finished", name="Declare", status="ok"),
-    _event(2, "phase.started", name="Switch"),
-    _event(2, "host.started", "db1", task="Swap"),
-    _event(3, "task.finished", "db1", task="Swap", status="changed", seconds=0.9),
-    _event(4, "gate.passed", outcome="passed", checks=[{"state": "passed"}, {"state": "failed"}]),
-    _event(5, "decision.made", level="full", reasons=["data are damaged"]),
-    _event(6, "task.finished", "app1", task="Start", status="failed", result={"msg": "no such x"}),
-    _event(6, "phase.finished", name="Switch", status="failed"),
+_CHECKS = [
+    {"name": "shop answers", "state": "passed"},
+    {"name": "cache answers", "state": "failed"},
+]
+
+RUN = [
+    event(0, "incident.declared"),
+    event(1, "phase.started", name="Declare"),
+    event(2, "phase.finished", name="Declare", status="ok"),
+    event(2, "phase.started", name="Switch"),
+    event(2, "host.started", "db1", task="Swap"),
+    event(3, "task.finished", "db1", task="Swap", status="changed", seconds=0.9),
+    event(4, "gate.failed", gate="System is healthy", outcome="failed", checks=_CHECKS),
+    event(5, "decision.made", level="full", reasons=["data are damaged", "1.1.0 runs"]),
+    event(6, "task.finished", "app1", task="Start", status="failed", result={"msg": "no such x"}),
+    event(6, "phase.finished", name="Switch", status="failed"),
 ]
 
 
-def _view() -> RunView:
-    return RunView.of(["Declare", "Switch", "Verify"], 60)
+def view_of(*events: RecordEvent, predicted: dict[str, float] | None = None) -> RunView:
+    view = RunView.of(["Declare", "Switch", "Verify"], 60, predicted)
+    for each in events:
+        view.observe(each)
+    return view
 
 
 def test_view_follows_phases_tasks_gates_and_failures() -> None:
-    view = _view()
-    for event in _RUN:
-        view.observe(event)
+    view = view_of(*RUN)
 
     assert [(phase.name, phase.state) for phase in view.phases] == [
         ("Declare", "done"),
@@ -57,84 +60,89 @@ def test_view_follows_phases_tasks_gates_and_failures() -> None:
     ]
     assert view.phases[1].seconds == 4
     assert view.phases[1].changed == 1
-    assert view.gates == ["passed: 1 of 2 checks green"]
-    assert view.notes == ["decision: full (data are damaged)", "app1: no such x"]
+    assert str(view.gates[0]) == (
+        "gate failed: System is healthy, 1 of 2 checks are green; not: cache answers"
+    )
+    assert [(note.subject, note.text) for note in view.notes] == [
+        ("", "decision: full"),
+        ("", "because data are damaged"),
+        ("", "because 1.1.0 runs"),
+        ("app1", "no such x"),
+    ]
 
 
 def test_view_takes_a_phase_that_was_not_announced() -> None:
-    view = _view()
-    view.observe(_event(1, "phase.started", name="Close"))
+    view = view_of(event(1, "phase.started", name="Close"))
 
     assert [phase.name for phase in view.phases][-1] == "Close"
 
 
-def test_plain_screen_prints_a_line_for_each_thing_a_reader_looks_for() -> None:
-    stream = io.StringIO()
-    with PlainScreen(_view(), "full · lab", stream) as screen:
-        for event in _RUN:
-            screen.show(event)
+def test_view_counts_from_the_declaration_and_not_from_the_opening_of_the_record() -> None:
+    view = view_of(
+        event(0, "record.opened"),
+        event(5, "incident.declared"),
+        event(7, "phase.started", name="Declare"),
+    )
 
-    assert stream.getvalue().splitlines() == [
-        "full · lab",
-        "T+0:01  Declare",
-        "T+0:02  Switch",
-        "T+0:03    changed  db1: Swap (0.90 s)",
-        "T+0:04    gate passed: 1 of 2 checks green",
-        "T+0:05  decision: full (data are damaged)",
-        "T+0:06    failed  app1: Start",
-        "T+0:06  app1: no such x",
+    assert view.phases[0].started == 2
+
+
+def test_view_of_a_phase_that_runs_again_shows_the_second_time() -> None:
+    view = view_of(
+        event(0, "incident.declared"),
+        event(1, "phase.started", name="Switch"),
+        event(2, "phase.finished", name="Switch", status="ok"),
+        event(10, "phase.started", name="Switch"),
+    )
+
+    assert (view.phases[1].state, view.phases[1].started) == ("running", 10)
+    assert view.phases[1].seconds is None
+
+
+def test_view_says_a_warning_of_every_task_once() -> None:
+    warned = event(1, "task.finished", "db1", task="a", status="ok", warnings=["collation differs"])
+
+    view = view_of(warned, warned, warned)
+
+    assert [note.text for note in view.notes] == ["collation differs"]
+    assert view.observe(warned) == []
+
+
+def test_view_follows_the_progress_of_a_long_step_until_the_next_task() -> None:
+    view = view_of(
+        event(1, "host.started", "db1", task="Restore"),
+        event(2, "progress.reported", host="db1", task="Restore", percent=40, bytes_total=100),
+    )
+
+    assert (view.hosts["db1"].percent, view.hosts["db1"].bytes_total) == (40, 100)
+    view.observe(event(3, "host.started", "db1", task="Swap"))
+    assert view.hosts["db1"].percent is None
+
+
+def test_view_expects_the_end_by_what_each_phase_took_before() -> None:
+    predicted = {"Declare": 2.0, "Switch": 4.0, "Verify": 10.0}
+    begun = [event(0, "incident.declared"), event(2, "phase.started", name="Switch")]
+    declared = [
+        event(0, "phase.started", name="Declare"),
+        event(2, "phase.finished", name="Declare", status="ok"),
     ]
+    view = view_of(begun[0], *declared, begun[1], predicted=predicted)
+
+    assert view.expected_end(3.0) == 16.0
+    assert view.expected_end(12.0) == 22.0
+    assert view_of(*begun).expected_end(3.0) is None
 
 
-def test_plain_screen_says_its_title_once() -> None:
-    stream = io.StringIO()
-    screen = PlainScreen(_view(), "full", stream)
-    for _ in range(2):
-        with screen:
-            pass
+def test_view_passes_over_data_of_odd_shapes() -> None:
+    view = view_of(
+        event(0, "incident.declared"),
+        event(1, "gate.passed", checks=["[cut: 300 items]"]),
+        event(1, "decision.made", level="full", reasons="one text"),
+        event(1, "progress.reported", "db1", percent="half"),
+        event(1, "task.finished", "db1", status="ok", warnings="[cut]"),
+        event(1, "of.tomorrow", whatever=json.loads("[1]")),
+    )
 
-    assert stream.getvalue() == "full\n"
-
-
-def test_json_screen_prints_the_events_as_they_stand_in_the_record() -> None:
-    stream = io.StringIO()
-    screen = JsonScreen(stream)
-    for event in _RUN:
-        screen.show(event)
-
-    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert lines == [event.to_dict() for event in _RUN]
-
-
-def _drawn(view: RunView, *, hosts: int = 0) -> list[str]:
-    screen = LiveScreen(view, "full · lab")
-    console = Console(width=80, height=24, file=io.StringIO(), force_terminal=False)
-    for number in range(hosts):
-        screen.show(_event(7, "host.started", f"web{number}", task="Restart"))
-    console.print(screen._render())
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue().splitlines()
-
-
-def test_live_screen_fits_80_by_24_without_colour() -> None:
-    view = _view()
-    for event in _RUN:
-        view.observe(event)
-
-    lines = _drawn(view)
-
-    assert len(lines) < 24
-    assert all(len(line) <= 80 for line in lines)
-    assert any(line.startswith("✓ Declare") for line in lines)
-    assert any(line.startswith("✗ Switch") for line in lines)
-
-
-def test_live_screen_folds_a_fleet() -> None:
-    view = _view()
-    view.observe(_event(0, "incident.declared"))
-    view.observe(_event(1, "phase.started", name="Switch"))
-
-    lines = _drawn(view, hosts=200)
-
-    assert len(lines) < 24
-    assert any("and 190 more hosts" in line for line in lines)
+    assert view.gates[0].total == 0
+    assert view.hosts["db1"].percent is None
+    assert [note.text for note in view.notes] == ["decision: full", "because one text"]

@@ -1,17 +1,20 @@
-"""The three faces of a run: live on a terminal, a line an event elsewhere, JSON for programs."""
+"""The faces of a run: live on a terminal, a line an event elsewhere, JSON for programs.
+
+A screen that is gone (a closed terminal, a pipe nobody reads) never stops a rollback.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import sys
-from datetime import UTC, datetime
-from typing import Any, Protocol, TextIO
+from contextlib import suppress
+from datetime import datetime
+from typing import Protocol, TextIO
 
-from rollback_playbook.cli.run_view import PhaseView, RunView
+from rollback_playbook.cli.run_view import Note, RunView
 from rollback_playbook.events.model import RecordEvent
 from rollback_playbook.report.clock import duration, t_plus
-
-_HOSTS_SHOWN = 10
-_NOTES_SHOWN = 4
 
 
 class Screen(Protocol):
@@ -32,25 +35,46 @@ def choose_screen(view: RunView, *, title: str, as_json: bool) -> Screen:
     """JSON when asked for, live when a person looks at a terminal, plain lines otherwise."""
     if as_json:
         return JsonScreen(sys.stdout)
-    if sys.stderr.isatty():
-        return LiveScreen(view, title)
+    if sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
+        from rollback_playbook.cli.live_screen import LiveScreen
+
+        return LiveScreen(view, title, sys.stderr)
     return PlainScreen(view, title, sys.stderr)
+
+
+class _Lines:
+    """A stream for lines; what nobody reads any more is let go of."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def put(self, line: str) -> None:
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Else Python flushes it once more at the end, fails, and spoils the exit code."""
+        with suppress(OSError, ValueError):
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(devnull, self._stream.fileno())
+            os.close(devnull)
 
 
 class JsonScreen:
     """The record's events on standard output, one JSON object a line."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._events = _Lines(stream)
+        self._words = _Lines(sys.stderr)
 
     def show(self, event: RecordEvent) -> None:
-        import json
-
-        self._stream.write(json.dumps(event.to_dict(), ensure_ascii=False) + "\n")
-        self._stream.flush()
+        self._events.put(json.dumps(event.to_dict(), ensure_ascii=False))
 
     def say(self, text: str) -> None:
-        sys.stderr.write(text + "\n")
+        self._words.put(text)
 
     def __enter__(self) -> JsonScreen:
         return self
@@ -65,19 +89,18 @@ class PlainScreen:
     def __init__(self, view: RunView, title: str, stream: TextIO) -> None:
         self._view = view
         self._title = title
-        self._stream = stream
+        self._lines = _Lines(stream)
+        self._percent: dict[str, int] = {}
 
     def show(self, event: RecordEvent) -> None:
-        seen = len(self._view.notes)
-        self._view.observe(event)
+        notes = self._view.observe(event)
         at = t_plus(self._view.elapsed(datetime.fromisoformat(event.time)))
-        for text in [_plain_line(event, self._view), *self._view.notes[seen:]]:
+        for text in [self._line(event), *map(_sentence, notes)]:
             if text:
-                self.say(f"{at}  {text}")
+                self.say(f"{at:<7} {text}")
 
     def say(self, text: str) -> None:
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        self._lines.put(text)
 
     def __enter__(self) -> PlainScreen:
         if self._title:
@@ -88,95 +111,34 @@ class PlainScreen:
     def __exit__(self, *exc: object) -> None:
         return None
 
+    def _line(self, event: RecordEvent) -> str:
+        data = event.data
+        if event.type == "phase.started":
+            return str(data["name"])
+        if event.type == "task.finished" and data.get("status") in _SHOWN:
+            took = f" ({duration(float(data['seconds']))})" if data.get("seconds") else ""
+            return f"  {data['status']}  {event.subject}: {data.get('task', '')}{took}"
+        if event.type in ("gate.passed", "gate.failed"):
+            return f"  {self._view.gates[-1]}"
+        if event.type == "progress.reported":
+            return self._progress(event)
+        return ""
 
-def _plain_line(event: RecordEvent, view: RunView) -> str:
-    data = event.data
-    if event.type == "phase.started":
-        return str(data["name"])
-    if event.type == "task.finished" and data.get("status") in _SHOWN:
-        took = f" ({duration(float(data['seconds']))})" if data.get("seconds") else ""
-        return f"  {data['status']}  {event.subject}: {data.get('task', '')}{took}"
-    if event.type in ("gate.passed", "gate.failed"):
-        return f"  gate {view.gates[-1]}"
-    return ""
+    def _progress(self, event: RecordEvent) -> str:
+        """A log has no use for every percent: one line for each tenth."""
+        host = str(event.data.get("host") or event.subject)
+        percent = self._view.hosts[host].percent
+        tenth = int((percent or 0) // 10)
+        if percent is None or tenth == self._percent.get(host):
+            return ""
+        self._percent[host] = tenth
+        return f"  {percent:.0f} %  {host}: {self._view.hosts[host].task}"
 
 
 _SHOWN = frozenset({"changed", "failed", "unreachable"})
 
 
-class LiveScreen:
-    """Phases with their times, T+ against the target, what each host does, the last notes."""
-
-    def __init__(self, view: RunView, title: str) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self._view = view
-        self._title = title
-        self._console = Console(stderr=True, highlight=False)
-        self._live = Live(
-            get_renderable=self._render,
-            console=self._console,
-            refresh_per_second=8,
-            transient=False,
-        )
-
-    def show(self, event: RecordEvent) -> None:
-        self._view.observe(event)
-
-    def say(self, text: str) -> None:
-        self._console.print(text, markup=False)
-
-    def __enter__(self) -> LiveScreen:
-        self._live.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._live.stop()
-
-    def _render(self) -> Any:
-        from rich.console import Group
-        from rich.text import Text
-
-        return Group(
-            self._heading(),
-            *(_phase_line(phase, self._now()) for phase in self._view.phases),
-            *(Text(f"  {line}", style="dim", overflow="ellipsis", no_wrap=True)
-              for line in self._activity()),
-            *(Text(f"! {note}", style="yellow") for note in self._view.notes[-_NOTES_SHOWN:]),
-        )  # fmt: skip
-
-    def _now(self) -> float:
-        return self._view.elapsed(datetime.now(UTC))
-
-    def _heading(self) -> Any:
-        from rich.text import Text
-
-        late = self._now() > self._view.target_seconds
-        line = Text(self._title, style="bold")
-        line.append(f"   {t_plus(self._now())}", style="bold red" if late else "bold green")
-        line.append(f" of {duration(self._view.target_seconds)}", style="dim")
-        return line
-
-    def _activity(self) -> list[str]:
-        if self._view.running is None:
-            return []
-        tasks = list(self._view.tasks.items())
-        shown = [f"{host}: {task}" if host else task for host, task in tasks[:_HOSTS_SHOWN]]
-        folded = len(tasks) - _HOSTS_SHOWN
-        return [*shown, *([f"and {folded} more hosts"] if folded > 0 else [])]
-
-
-_STYLES = {"waiting": "dim", "running": "bold cyan", "done": "green", "failed": "bold red"}
-
-
-def _phase_line(phase: PhaseView, now: float) -> Any:
-    from rich.text import Text
-
-    line = Text(f"{phase.mark} {phase.name:<9}", style=_STYLES.get(phase.state, ""))
-    if phase.started is not None:
-        seconds = phase.seconds if phase.seconds is not None else now - phase.started
-        line.append(f" {t_plus(phase.started)}  {duration(seconds):>9}", style="dim")
-    if phase.changed:
-        line.append(f"  {phase.changed} changed", style="yellow")
-    return line
+def _sentence(note: Note) -> str:
+    subject = f"{note.subject}: " if note.subject else ""
+    mark = {"bad": "!", "warning": "warning:"}.get(note.tone, "")
+    return f"  {mark} {subject}{note.text}" if mark else f"  {subject}{note.text}"

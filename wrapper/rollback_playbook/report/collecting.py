@@ -11,6 +11,7 @@ from rollback_playbook.record.summary import SummaryBuilder
 from rollback_playbook.record.undo import UndoLedger
 from rollback_playbook.report import facts
 from rollback_playbook.report.host_bars import HostBars
+from rollback_playbook.report.spells import spells_of
 from rollback_playbook.report.view import Bar, IncidentView, Row
 
 _MOST_CHANGES = 2_000
@@ -199,15 +200,15 @@ class _Collector:
         self._view.windows = list(facts.windows_of(event, self._origin))
         self._view.rows += [
             Row(
-                offset=window.start,
-                time=window.started,
+                offset=spell.start,
+                time=spell.started,
                 phase="",
-                what="users see no service",
-                seconds=window.seconds,
+                what=spell.text,
+                seconds=spell.seconds,
                 tone="bad",
                 sequence=event.sequence,
             )
-            for window in self._view.windows[:_MOST_GATES]
+            for spell in spells_of(self._view.windows)
         ]
 
     def _evidence(self, event: RecordEvent) -> None:

@@ -13,6 +13,8 @@ _RIGHT = 20
 _ROW = 24
 _TOP = 34
 _THINNEST = 2.0
+#: What a label takes beside its bar.
+_LABEL = 70.0
 #: More hosts than this are drawn as one row.
 _MOST_HOSTS = 24
 _TICKS = 8
@@ -150,14 +152,18 @@ def lines_of(view: IncidentView) -> list[Line]:
 
 
 def _shapes(row: Line, index: int, scale: _Scale) -> list[Shape]:
-    return [_shape(bar, row, index, scale) for bar in row.bars]
+    """A bar is labelled where the label has room before the next one."""
+    following = [*(scale.x(bar.start) for bar in row.bars[1:]), WIDTH]
+    return [
+        _shape(bar, row, index, scale, room=until - scale.x(bar.end))
+        for bar, until in zip(row.bars, following, strict=False)
+    ]
 
 
-def _shape(bar: Bar, row: Line, index: int, scale: _Scale) -> Shape:
+def _shape(bar: Bar, row: Line, index: int, scale: _Scale, *, room: float) -> Shape:
     x = scale.x(bar.start)
     width = max(round(scale.x(bar.end) - x, 1), _THINNEST)
     lasted = duration(bar.end - bar.start)
-    fits = row.kind != "host" and x + width + 60 < WIDTH
     where = f" on {row.name}" if row.kind == "host" else ""
     return Shape(
         x=x,
@@ -165,7 +171,7 @@ def _shape(bar: Bar, row: Line, index: int, scale: _Scale) -> Shape:
         width=width,
         height=_ROW - 8,
         kind=f"{row.kind} {bar.status.replace(' ', '-')}",
-        label=lasted if fits else "",
+        label=lasted if row.kind != "host" and room > _LABEL else "",
         title=f"{bar.name}{where}: {bar.status}, {t_plus(bar.start)}, {lasted}",
     )
 

@@ -15,11 +15,13 @@ from rollback_playbook.record.verification import Verification
 from rollback_playbook.report import clock
 from rollback_playbook.report.collecting import collect
 from rollback_playbook.report.drawing import drawing_of
+from rollback_playbook.report.spells import spells_of
 from rollback_playbook.report.view import IncidentView
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+_MOST_SPELLS = 20
 FORMATS = ("md", "html", "json")
 
 #: What only a person can say; the headings of the source runbooks.
@@ -55,6 +57,7 @@ def render(
         verification=verification,
         blanks=BLANKS,
         drawing=drawing_of(view) if format == "html" else None,
+        spells=spells_of(view.windows, most=_MOST_SPELLS),
     )
 
 
