@@ -115,6 +115,11 @@ def staged_name(database: str, backup: str) -> str:
     return fit_name(database, "__staged_" + "-".join(backup.split("-")[-2:])[-30:])
 
 
+def scratch_name(database: str, backup: str) -> str:
+    """Where a backup is restored only to see whether it can be; it is dropped right after."""
+    return fit_name(database, "__proving_" + "-".join(backup.split("-")[-2:])[-30:])
+
+
 def free_name(
     databases: t.Mapping[str, Database], database: str, what: str, restore_id: str
 ) -> str:

@@ -297,6 +297,12 @@ def write_proof(backup: Path, manifest: Manifest, proof: t.Mapping[str, t.Any]) 
     write_durably(backup / PROOF, text + "\n")
 
 
+def withdraw_proof(backup: Path) -> None:
+    """What was proved once does not hold any more; raises OSError where that cannot be noted."""
+    (backup / PROOF).unlink(missing_ok=True)
+    sync(backup)
+
+
 def write_durably(path: Path, text: str) -> None:
     """Write a file whole or not at all, also when the machine stops."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")

@@ -53,6 +53,9 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_programs import f
 from ansible_collections.sre.rollback.plugins.module_utils._pg_progress import Progress
 from ansible_collections.sre.rollback.plugins.module_utils._pg_properties import adopt_statements
 from ansible_collections.sre.rollback.plugins.module_utils._pg_prove import NotProvedError, Proof
+from ansible_collections.sre.rollback.plugins.module_utils._pg_sequences import (
+    continue_sequences,
+)
 from ansible_collections.sre.rollback.plugins.module_utils._pg_stage import (
     Plan,
     ask_checks,
@@ -186,7 +189,7 @@ def staged(request: Request, *, check: bool) -> Outcome:
         tables=ready.proof.tables,
         indexes_checked=ready.proof.indexes,
         checks=ready.proof.checks,
-        backup=_described(request, manifest),
+        backup=described(request, manifest),
         restore_id=request.restore_id,
         staged=ready.database.name,
         removed=removed,
@@ -212,6 +215,9 @@ def live(request: Request, *, check: bool) -> Outcome:
             return done
         before = situation(databases, request.database)
         ready = _prepare(request, maintenance, manifest)
+        behind = continue_sequences(
+            request.login, databases.get(request.database), ready.database.name
+        )
         swapped, predecessor = _swap_in(request, maintenance, manifest, ready.database)
         removed = prune(request, maintenance, keep=request.keep_predecessors)
         after = situation(read_databases(maintenance), request.database)
@@ -226,11 +232,11 @@ def live(request: Request, *, check: bool) -> Outcome:
         tables=ready.proof.tables,
         indexes_checked=ready.proof.indexes,
         checks=ready.proof.checks,
-        backup=_described(request, manifest),
+        backup=described(request, manifest),
         restore_id=request.restore_id,
         predecessor=predecessor or None,
         removed=removed,
-        warnings=ready.warnings,
+        warnings=[*ready.warnings, *behind],
     )
 
 
@@ -269,6 +275,7 @@ def previous(request: Request, *, check: bool) -> Outcome:
                     "seconds": 1.0,
                 },
             )
+        behind = continue_sequences(request.login, now_live, target.name)
         swapped = _swap_back(request, now_live, target, kept, restore_id)
         after = situation(read_databases(maintenance), request.database)
     return Outcome(
@@ -280,6 +287,7 @@ def previous(request: Request, *, check: bool) -> Outcome:
         swap_attempts=swapped.attempts,
         restore_id=restore_id,
         predecessor=kept or None,
+        warnings=behind,
     )
 
 
@@ -323,7 +331,7 @@ def _already_live(request: Request, databases: t.Mapping[str, Database]) -> Outc
     )
 
 
-def _plan(
+def plan_of(
     request: Request, maintenance: psycopg.Connection, manifest: Manifest, live: Database | None
 ) -> Plan:
     return Plan(
@@ -346,7 +354,7 @@ def _prepare(request: Request, maintenance: psycopg.Connection, manifest: Manife
     """The staged database of the backup: the one there is, or a new one."""
     databases = read_databases(maintenance)
     there = databases.get(request.database)
-    plan = _plan(request, maintenance, manifest, there)
+    plan = plan_of(request, maintenance, manifest, there)
     ready = find_staged(plan, databases)
     progress = request.progress
     refuse(_swap_problems(request, maintenance, there))
@@ -372,14 +380,14 @@ def _proved(
     if ready is not None:
         with contextlib.suppress(NotProvedError):
             return (*prove_staged(plan, maintenance, progress), [])
-    problems, warnings = _stage_problems(request, maintenance, plan, there)
+    problems, warnings = stage_problems(request, maintenance, plan, there)
     refuse(problems)
     with progress.phase("read", plan.manifest.bytes):
         verify_files(plan.backup, plan.manifest, jobs=request.jobs, progress=progress.add)
     return (*stage(plan, maintenance, progress), warnings)
 
 
-def _stage_problems(
+def stage_problems(
     request: Request, maintenance: psycopg.Connection, plan: Plan, live: Database | None
 ) -> tuple[list[str], list[str]]:
     manifest = plan.manifest
@@ -409,14 +417,14 @@ def _predicted(
     databases = read_databases(maintenance)
     before = situation(databases, request.database)
     there = databases.get(request.database)
-    plan = _plan(request, maintenance, manifest, there)
+    plan = plan_of(request, maintenance, manifest, there)
     ready = find_staged(plan, databases)
     problems = _swap_problems(request, maintenance, there)
     problems += busy_problem(maintenance, request.database)
     warnings: list[str] = []
     proved = ready is not None and is_proved(plan, ready)
     if ready is None:
-        more, warnings = _stage_problems(request, maintenance, plan, there)
+        more, warnings = stage_problems(request, maintenance, plan, there)
         problems += more
     refuse(problems)
     if ready is None:
@@ -435,7 +443,7 @@ def _predicted(
         changed=swap_too or not proved,
         before=before,
         after=after,
-        backup=_described(request, manifest),
+        backup=described(request, manifest),
         restore_id=request.restore_id or None,
         staged=plan.name if ready is not None else None,
         predecessor=kept or None,
@@ -616,7 +624,7 @@ def _undo(request: Request, kept: str, restore_id: str = "") -> dict[str, t.Any]
     }
 
 
-def _described(request: Request, manifest: Manifest) -> dict[str, t.Any]:
+def described(request: Request, manifest: Manifest) -> dict[str, t.Any]:
     return {
         "id": manifest.id,
         "path": str(request.backup),

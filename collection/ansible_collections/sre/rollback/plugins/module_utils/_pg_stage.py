@@ -30,6 +30,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     comment_statement,
     of_database,
     read_databases,
+    scratch_name,
     staged_name,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
@@ -82,7 +83,10 @@ class StageError(RollbackError):
 
 @dataclass(frozen=True)
 class Plan:
-    """What to restore, how, and which checks it has to pass."""
+    """What to restore, how, and which checks it has to pass.
+
+    A ``scratch`` one is restored beside the staged database of the same backup.
+    """
 
     login: t.Mapping[str, t.Any]
     maintenance: str
@@ -96,11 +100,13 @@ class Plan:
     check_timeout: float
     memory: str
     properties: t.Mapping[str, t.Any]
+    scratch: bool = False
 
     @property
     def name(self) -> str:
         """Name of the database to restore into."""
-        return staged_name(self.database, self.manifest.id)
+        name = scratch_name if self.scratch else staged_name
+        return name(self.database, self.manifest.id)
 
     @property
     def checks_digest(self) -> str:
@@ -172,7 +178,8 @@ def prove_staged(
         amcheck=plan.amcheck,
         progress=progress,
     )
-    _mark(plan, maintenance, _entry(plan, progress, proof))
+    if not plan.scratch:
+        _mark(plan, maintenance, _entry(plan, progress, proof))
     return read_databases(maintenance)[plan.name], proof
 
 
@@ -218,6 +225,12 @@ def remove_unfinished(plan: Plan, maintenance: psycopg.Connection) -> None:
             f"{_UNTOUCHED} Rename it or drop it."
         )
     _drop(maintenance, plan.name)
+
+
+def drop_scratch(plan: Plan, maintenance: psycopg.Connection) -> None:
+    """Drop a scratch database; one that is left because the server went, the next restore drops."""
+    if plan.scratch:
+        _drop(maintenance, plan.name)
 
 
 def drop_others(plan: Plan, maintenance: psycopg.Connection, keep: int) -> list[str]:

@@ -20,6 +20,8 @@ description:
     any moment leaves either the old or the new database under the live name, whole; the next run
     goes on from there.
   - What the databases are is written into the last line of their comments, in the same transaction.
+  - Sequences count on from the displaced database's, so that no number is given twice and rows
+    written since the backup can be merged back later, under the keys they had.
   - Owner, grants, settings, connection limit, comment, tablespace, encoding and locale of the live
     database are carried over. Roles, tablespaces and other databases are not restored.
   - Nothing is dropped before what follows it is proved. Before anything changes, everything that
@@ -39,8 +41,10 @@ options:
         and proved again when somebody wrote to it.
       - V(previous) swaps the predecessor back in, and keeps what was live as
         C(<database>__undone_<restore id>).
+      - V(proved) restores aside from the backup's files, proves, notes that beside the backup, and
+        drops what it restored. What is staged stays; a rollback does not wait for it.
     type: str
-    choices: [staged, live, previous]
+    choices: [staged, live, previous, proved]
     default: live
   restore_id:
     description:
@@ -312,6 +316,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._errors import Rollba
 from ansible_collections.sre.rollback.plugins.module_utils._pg_integrity import parse_checks
 from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import RefusedError
 from ansible_collections.sre.rollback.plugins.module_utils._pg_progress import Progress
+from ansible_collections.sre.rollback.plugins.module_utils._pg_rehearse import proved
 from ansible_collections.sre.rollback.plugins.module_utils._pg_restore import (
     Outcome,
     Request,
@@ -327,7 +332,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._postgres import (
     require_psycopg,
 )
 
-_STATES = {"staged": staged, "live": live, "previous": previous}
+_STATES = {"staged": staged, "live": live, "previous": previous, "proved": proved}
 # Left out of the result where they say nothing.
 _OPTIONAL = ("predicted", "downtime_ms", "swap_attempts", "backup", "undo_reason")
 
@@ -412,7 +417,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=argument_spec(),
         supports_check_mode=True,
-        required_if=[("state", "staged", ["backup"]), ("state", "live", ["backup"])],
+        required_if=[("state", state, ["backup"]) for state in ("staged", "live", "proved")],
     )
     require_psycopg(module)
     started = time.monotonic()
