@@ -17,6 +17,7 @@ from rollback_playbook.events.model import RecordEvent
 from rollback_playbook.report.clock import duration, t_plus
 
 if TYPE_CHECKING:
+    from rich.live import Live
     from rich.text import Text
 
 _REFRESH_SECONDS = 0.125
@@ -33,7 +34,6 @@ class LiveScreen:
 
     def __init__(self, view: RunView, title: str, stream: TextIO) -> None:
         from rich.console import Console
-        from rich.live import Live
 
         self._view = view
         self._title = title
@@ -41,8 +41,8 @@ class LiveScreen:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._console = Console(file=stream, highlight=False)
-        self._width = self._console.width
-        self._live = Live(get_renderable=self._render, console=self._console, auto_refresh=False)
+        self._live: Live | None = None
+        self._width = 0
 
     def show(self, event: RecordEvent) -> None:
         with self._lock:
@@ -54,9 +54,8 @@ class LiveScreen:
 
     def __enter__(self) -> LiveScreen:
         self._stopped.clear()
-        self._width = self._console.width
         with suppress(OSError):
-            self._live.start(refresh=True)
+            self._begin()
         self._thread = threading.Thread(target=self._draw, name="screen", daemon=True)
         self._thread.start()
         return self
@@ -66,7 +65,20 @@ class LiveScreen:
         if self._thread is not None:
             self._thread.join()
         with suppress(OSError):
-            self._live.stop()
+            self._end()
+
+    def _begin(self) -> None:
+        """A new drawing below what stands there: the same one would go on where it ended."""
+        from rich.live import Live
+
+        self._width = self._console.width
+        self._live = Live(get_renderable=self._render, console=self._console, auto_refresh=False)
+        self._live.start(refresh=True)
+
+    def _end(self) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
 
     def _draw(self) -> None:
         while not self._stopped.wait(_REFRESH_SECONDS):
@@ -75,13 +87,12 @@ class LiveScreen:
 
     def _refresh(self) -> None:
         """A narrower terminal has broken the lines that stand there: then it begins anew."""
-        if self._console.width == self._width:
+        if self._console.width == self._width and self._live is not None:
             self._live.refresh()
             return
-        self._width = self._console.width
-        self._live.stop()
+        self._end()
         self._console.clear()
-        self._live.start(refresh=True)
+        self._begin()
 
     def _render(self) -> Any:
         from rich.console import Group
