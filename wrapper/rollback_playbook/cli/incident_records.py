@@ -137,7 +137,7 @@ def _imported_into(settings: Settings, environment: str | None) -> tuple[str, Re
 
     found = settings.environment(environment)
     hosts = resolve_hosts(found.inventory, ["all"], "", environment=settings.ansible_environment)
-    return found.name, Redactor(secrets_in(hosts.variables))
+    return found.name, Redactor([*hosts.vaulted, *secrets_in(hosts.variables)])
 
 
 def _print_imported(folder: IncidentFolder, *, as_json: bool) -> None:

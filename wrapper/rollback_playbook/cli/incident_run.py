@@ -92,7 +92,9 @@ def run_incident(
         scenario=scenario.name,
         environment=environment.name,
         keys=Keyring(settings.keys_dir),
-        redaction=Redactor(secrets=[*secrets_in(hosts.variables), *secrets_in(extra)]),
+        redaction=Redactor(
+            secrets=[*hosts.vaulted, *secrets_in(hosts.variables), *secrets_in(extra)]
+        ),
     )
     run = _IncidentRun(
         settings=settings,

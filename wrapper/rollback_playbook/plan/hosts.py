@@ -17,11 +17,15 @@ _TIMEOUT_SECONDS = 120
 
 @dataclass(frozen=True)
 class ResolvedHosts:
-    """The hosts of every pattern, and the plain (untemplated) variables of every host."""
+    """The hosts of every pattern, and the plain (untemplated) variables of every host.
+
+    ``vaulted`` has the texts that a vault kept secret: the redaction has to know them.
+    """
 
     by_pattern: Mapping[str, tuple[str, ...]]
     groups: Mapping[str, tuple[str, ...]]
     variables: Mapping[str, Mapping[str, Any]]
+    vaulted: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -78,6 +82,7 @@ def resolve_hosts(
         by_pattern={key: tuple(names) for key, names in answer["patterns"].items()},
         groups={key: tuple(names) for key, names in answer["groups"].items()},
         variables=answer["variables"],
+        vaulted=tuple(answer["vaulted"]),
     )
 
 

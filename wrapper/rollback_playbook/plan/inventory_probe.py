@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rollback_playbook.plan.vaulted import PlainVariables
 
 
 def main() -> None:
@@ -31,8 +34,11 @@ def _answer(question: dict[str, Any]) -> dict[str, Any]:
     from ansible.plugins.loader import init_plugin_loader
     from ansible.vars.manager import VariableManager
 
+    from rollback_playbook.plan.vaulted import PlainVariables, open_vault, secrets_of_files
+
     init_plugin_loader()
     loader = DataLoader()
+    plain = PlainVariables(opened=open_vault(loader))
     inventory = InventoryManager(loader=loader, sources=[question["inventory"]])
     variables = VariableManager(loader=loader, inventory=inventory)
     unmatched = _unmatched(inventory, [question["limit"]] if question["limit"] else [])
@@ -40,6 +46,7 @@ def _answer(question: dict[str, Any]) -> dict[str, Any]:
         inventory.subset(question["limit"])
     patterns = {pattern: _names(inventory, pattern) for pattern in question["patterns"]}
     hosts = {name for names in patterns.values() for name in names} - {"localhost"}
+    found = {name: _variables(inventory, variables, name, plain) for name in sorted(hosts)}
     return {
         "limit_unmatched": unmatched,
         "unmatched": {
@@ -51,7 +58,8 @@ def _answer(question: dict[str, Any]) -> dict[str, Any]:
         "groups": {
             name: [host.name for host in g.get_hosts()] for name, g in inventory.groups.items()
         },
-        "variables": {name: _variables(inventory, variables, name) for name in sorted(hosts)},
+        "variables": found,
+        "vaulted": sorted(plain.vaulted | secrets_of_files(question["inventory"], loader)),
     }
 
 
@@ -68,13 +76,14 @@ def _unmatched(inventory: Any, patterns: list[str]) -> list[str]:
     return [part for part in positive if not inventory.get_hosts(part, ignore_limits=True)]
 
 
-def _variables(inventory: Any, variables: Any, name: str) -> dict[str, Any]:
+def _variables(inventory: Any, variables: Any, name: str, plain: PlainVariables) -> dict[str, Any]:
     found = variables.get_vars(host=inventory.get_host(name), include_hostvars=False)
-    plain = {key: value for key, value in found.items() if not key.startswith("ansible_")}
-    for internal in ("groups", "group_names", "omit", "playbook_dir", "role_names"):
-        plain.pop(internal, None)
-    converted: dict[str, Any] = json.loads(json.dumps(plain, default=str))
-    return converted
+    internal = ("groups", "group_names", "omit", "playbook_dir", "role_names")
+    return {
+        key: plain.value(value, key)
+        for key, value in found.items()
+        if not key.startswith("ansible_") and key not in internal
+    }
 
 
 if __name__ == "__main__":
