@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 from rollback_playbook.catalogue.collection import collections_root
 from rollback_playbook.errors import RefusedError, UsageError
+from rollback_playbook.execution import reaper, run_folder
 from rollback_playbook.execution.ansible_environment import ansible_environment
 from rollback_playbook.execution.runner import Interrupt, JobEvent, PlaybookRun, RunResult, run
 from rollback_playbook.plan.hosts import resolve_hosts
@@ -27,6 +28,15 @@ _SECRET = "c4nary-s3cret"
 def environment() -> dict[str, str]:
     base = {**os.environ, "SHOP_TOKEN": _SECRET, "LC_ALL": "C.UTF-8"}
     return ansible_environment(base, collections_root())
+
+
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A place of this test's own for the folders of runs."""
+    folder = tmp_path / "memory"
+    folder.mkdir()
+    monkeypatch.setattr(run_folder, "_MEMORY", folder)
+    return folder
 
 
 @pytest.fixture
@@ -130,13 +140,13 @@ def test_run_keeps_variables_out_of_argv_and_other_variables_out_of_the_environm
     assert not any(_SECRET in text for text in seen)
 
 
-def test_run_leaves_no_file_behind(play: Callable[..., RunResult]) -> None:
-    play(_PING, variables={"token": _SECRET})
+def test_run_leaves_no_file_behind(play: Callable[..., RunResult], memory: Path) -> None:
+    seen: list[list[Path]] = []
 
-    left = [
-        path for folder in ("/dev/shm", "/tmp") for path in Path(folder).glob("rollback-playbook-*")
-    ]
-    assert left == []
+    play(_PING, lambda _: seen.append(list(memory.iterdir())), variables={"token": _SECRET})
+
+    assert any(seen)
+    assert list(memory.iterdir()) == []
 
 
 def test_run_passes_limit_tags_and_check_mode_on(play: Callable[..., RunResult]) -> None:
@@ -176,18 +186,72 @@ def test_interrupt_stops_before_the_next_task_and_leaves_no_process(
     assert set(psutil.Process().children(recursive=True)) <= before
 
 
-def test_second_interrupt_stops_at_once(play: Callable[..., RunResult]) -> None:
+def test_interrupt_lets_the_running_task_finish(
+    play: Callable[..., RunResult], tmp_path: Path
+) -> None:
     interrupt = Interrupt()
-    for after in (1.5, 1.7):
-        threading.Timer(after, interrupt.ask).start()
-    started = time.monotonic()
+    done = tmp_path / "done"
+
+    def on_event(event: JobEvent) -> None:
+        if event["event"] == "runner_on_start":
+            interrupt.ask()
 
     result = play(
-        "    - {name: It hangs, ansible.builtin.command: sleep 25}\n", interrupt=interrupt
+        f"    - {{name: It writes, ansible.builtin.shell: sleep 1; touch {done}}}\n" + _PING,
+        on_event,
+        interrupt=interrupt,
+        limit="web1",
     )
 
     assert result.interrupted
-    assert time.monotonic() - started < 20
+    assert done.exists()
+
+
+def test_interrupt_during_the_last_task_is_no_interruption(play: Callable[..., RunResult]) -> None:
+    interrupt = Interrupt()
+
+    def on_event(event: JobEvent) -> None:
+        if event["event"] == "runner_on_ok":
+            interrupt.ask()
+
+    result = play(_PING, on_event, interrupt=interrupt, limit="web1")
+
+    assert result.rc == 0
+    assert not result.interrupted
+
+
+def test_second_interrupt_stops_at_once_and_leaves_no_process(
+    play: Callable[..., RunResult],
+) -> None:
+    interrupt = Interrupt()
+    marked: set[int] = set()
+    folders: list[str] = []
+
+    def on_event(event: JobEvent) -> None:
+        if event["event"] == "runner_on_start":
+            folders.extend(_run_folders())
+            marked.update(reaper.processes_of(folders[0]))
+            interrupt.ask()
+            interrupt.ask()
+
+    result = play(
+        "    - {name: It hangs, ansible.builtin.command: sleep 60}\n",
+        on_event,
+        interrupt=interrupt,
+    )
+
+    assert result.interrupted
+    assert marked
+    assert reaper.processes_of(folders[0]) == set()
+
+
+def _run_folders() -> list[str]:
+    """The folders of the runs of this process, as their processes say."""
+    found = set()
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            found.add(child.environ().get(reaper.MARK, ""))
+    return sorted(found - {""})
 
 
 def test_hosts_are_resolved_as_ansible_resolves_them(

@@ -6,24 +6,20 @@ docs/explanation/driving-ansible-runner.md.
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import shlex
-import signal
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-JobEvent = dict[str, Any]
+from rollback_playbook.execution import reaper
+from rollback_playbook.execution.run_folder import run_folder, write_private
 
-#: After an interrupt Ansible has this many seconds to end by itself before its group is killed.
-GRACE_SECONDS = 30.0
+JobEvent = dict[str, Any]
 
 _SETTINGS = {"pexpect_timeout": 0.5, "suppress_output_file": True, "suppress_ansible_output": True}
 
@@ -66,17 +62,22 @@ class Interrupt:
     """Asked for by a signal handler, obeyed by the run: first softly, then at once."""
 
     def __init__(self) -> None:
-        self._asked_at: float | None = None
+        self._asked = False
         self._now = False
+        self._last_chance = False
 
     def ask(self) -> None:
         """Once: stop after the running task. Twice: stop now."""
-        self._now = self._asked_at is not None
-        self._asked_at = self._asked_at or time.monotonic()
+        self._now = self._asked or self._last_chance
+        self._asked = True
+
+    def rearm(self) -> None:
+        """For what makes the end of an interrupted run safe: the next one that asks means now."""
+        self._asked, self._last_chance = False, True
 
     @property
     def asked(self) -> bool:
-        return self._asked_at is not None
+        return self._asked
 
     @property
     def now(self) -> bool:
@@ -92,12 +93,13 @@ def run(
     its ``run()`` raise, and an OSError in it is swallowed with the event.
     """
     events: queue.SimpleQueue[JobEvent | None] = queue.SimpleQueue()
-    with _private_directory(request) as folder:
-        runner = _Runner(request, folder, events, interrupt)
+    with run_folder() as folder:
+        _write_inputs(request, folder)
+        runner = _Runner(request, folder, events)
         thread = threading.Thread(target=runner.run, name="ansible-runner", daemon=True)
         started = time.monotonic()
         thread.start()
-        watch = _Watch(on_event, interrupt)
+        watch = _Watch(on_event, interrupt, folder)
         watch.drain(events)
         thread.join()
     return watch.result(runner, time.monotonic() - started)
@@ -111,12 +113,10 @@ class _Runner:
         request: PlaybookRun,
         folder: Path,
         events: queue.SimpleQueue[JobEvent | None],
-        interrupt: Interrupt,
     ) -> None:
         self._request = request
         self._folder = folder
         self._events = events
-        self._interrupt = interrupt
         self.status = "failed"
         self.rc: int | None = None
         self.error = ""
@@ -144,16 +144,19 @@ class _Runner:
         config.cwd = str(Path.cwd())
         own = {key: value for key, value in config.env.items() if key not in os.environ}
         forced = {key: config.env[key] for key in _FORCED_BY_RUNNER if key in config.env}
-        config.env = {**own, **self._request.environment, **forced}
-        runner = Runner(config, event_handler=self._queue, cancel_callback=self._cancelled)
+        environment = self._request.environment
+        config.env = {
+            **own,
+            **environment,
+            **forced,
+            **_own_variables(environment, self._folder),
+        }
+        runner = Runner(config, event_handler=self._queue)
         self.status, self.rc = runner.run()
 
     def _queue(self, event: JobEvent) -> bool:
         self._events.put(event)
         return False
-
-    def _cancelled(self) -> bool:
-        return self._interrupt.now
 
 
 _FORCED_BY_RUNNER = (
@@ -167,39 +170,43 @@ _FORCED_BY_RUNNER = (
 
 
 class _Watch:
-    """Hands the events on, counts them, and interrupts Ansible between two tasks."""
+    """Hands the events on, counts them, and stops Ansible when that is asked for."""
 
-    def __init__(self, on_event: Callable[[JobEvent], None], interrupt: Interrupt) -> None:
+    def __init__(
+        self, on_event: Callable[[JobEvent], None], interrupt: Interrupt, folder: Path
+    ) -> None:
         self._on_event = on_event
         self._interrupt = interrupt
+        self._folder = folder
         self._expected = 0
         self._received = 0
         self._tail: list[str] = []
-        self._pid: int | None = None
-        self._signalled = False
 
     def drain(self, events: queue.SimpleQueue[JobEvent | None]) -> None:
-        for event in _until_none(events):
+        """Until the run has ended; an interrupt is obeyed also while no event comes."""
+        while True:
+            self._obey_interrupt()
+            try:
+                event = events.get(timeout=_LOOK_SECONDS)
+            except queue.Empty:
+                continue
+            if event is None:
+                return
             self._count(event)
             self._on_event(event)
-            self._interrupt_at_boundary(event)
 
     def _count(self, event: JobEvent) -> None:
         self._expected = max(self._expected, int(event.get("counter", 0)))
         self._received += 1
-        self._pid = event.get("pid", self._pid)
         if event.get("event") in ("verbose", "error", "warning") and event.get("stdout"):
             self._tail = [*self._tail, str(event["stdout"])][-40:]
 
-    def _interrupt_at_boundary(self, event: JobEvent) -> None:
-        """Ansible passes SIGINT on to its workers, which end their task's process with it."""
-        at_boundary = str(event.get("event", "")) in _BOUNDARIES
-        if self._signalled or not (self._interrupt.asked and (at_boundary or self._interrupt.now)):
-            return
-        if self._pid is not None:
-            with suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGINT)
-            self._signalled = True
+    def _obey_interrupt(self) -> None:
+        """The callback plugin ``safe_stop`` looks for the file before it lets a task begin."""
+        if self._interrupt.now:
+            reaper.end_processes(str(self._folder))
+        elif self._interrupt.asked:
+            (self._folder / _STOP).touch()
 
     def result(self, runner: _Runner, seconds: float) -> RunResult:
         tail = [*self._tail, runner.error] if runner.error else self._tail
@@ -207,39 +214,33 @@ class _Watch:
             status=runner.status,
             rc=runner.rc,
             seconds=seconds,
-            interrupted=self._interrupt.asked,
+            interrupted=self._interrupt.asked and runner.rc != 0,
             events_expected=self._expected,
             events_received=self._received,
             output_tail=tuple(line for line in tail if line.strip()),
         )
 
 
-_BOUNDARIES = frozenset({"playbook_on_task_start", "playbook_on_play_start"})
+_STOP = "stop"
+_LOOK_SECONDS = 0.1
 
 
-def _until_none(events: queue.SimpleQueue[JobEvent | None]) -> Iterator[JobEvent]:
-    while (event := events.get()) is not None:
-        yield event
+def _own_variables(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """What marks the processes of the run, stops them at a safe point, and keeps their files."""
+    callbacks = [environment.get("ANSIBLE_CALLBACKS_ENABLED", ""), "sre.rollback.safe_stop"]
+    return {
+        reaper.MARK: str(folder),
+        "ROLLBACK_PLAYBOOK_STOP_FILE": str(folder / _STOP),
+        "ANSIBLE_CALLBACKS_ENABLED": ",".join(filter(None, callbacks)),
+        "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
+    }
 
 
-@contextmanager
-def _private_directory(request: PlaybookRun) -> Iterator[Path]:
-    """ansible-runner's folder: 0700, in memory where there is a tmpfs, gone after the run.
-
-    The settings must be a file: ``settings=`` is dropped unless one exists
+def _write_inputs(request: PlaybookRun, folder: Path) -> None:
+    """The settings must be a file: ``settings=`` is dropped unless one exists
     (ansible_runner/config/_base.py, ``prepare_env``).
     """
-    memory = Path("/dev/shm")  # noqa: S108 - mkdtemp below makes a private folder in it
-    parent = memory if os.access(memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="rollback-playbook-", dir=parent) as name:
-        folder = Path(name)
-        (folder / "env").mkdir(mode=0o700)
-        _write_private(folder / "env" / "settings", _SETTINGS)
-        if request.variables:
-            _write_private(folder / "env" / "extravars", request.variables)
-        yield folder
-
-
-def _write_private(path: Path, content: Mapping[str, Any]) -> None:
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(content), encoding="utf-8")
+    (folder / "env").mkdir(mode=0o700)
+    write_private(folder / "env" / "settings", _SETTINGS)
+    if request.variables:
+        write_private(folder / "env" / "extravars", request.variables)
