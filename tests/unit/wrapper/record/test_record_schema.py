@@ -24,7 +24,7 @@ from tests.unit.wrapper.record.builders import (
     task_event,
 )
 
-_DOCS = Path(__file__).parents[4] / "docs" / "reference" / "record.schema.json"
+_REFERENCE = Path(__file__).parents[4] / "docs" / "reference"
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,14 @@ def validator() -> jsonschema.Draft202012Validator:
 
 
 def test_schema_in_the_documentation_is_the_one_that_ships() -> None:
-    assert _DOCS.read_text(encoding="utf-8") == schema_text()
+    assert (_REFERENCE / "record.schema.json").read_text(encoding="utf-8") == schema_text()
+
+
+def test_page_of_the_types_says_what_the_schema_says() -> None:
+    page = (_REFERENCE / "record.md").read_text(encoding="utf-8")
+    types = json.loads(schema_text())["$defs"]
+    table = "\n".join(f"| `{name}` | {each['description']} |" for name, each in types.items())
+    assert f"|---|---|\n{table}\n\n" in page
 
 
 def test_events_of_an_import_follow_the_schema(
