@@ -53,6 +53,17 @@ def test_metadata_and_phases_are_read_from_the_plays(tmp_path: Path) -> None:
     ]
 
 
+def test_plays_of_one_name_in_a_row_are_one_phase(tmp_path: Path) -> None:
+    more = _PLAYBOOK + "- {name: Verify, hosts: 'proxy:cache', tasks: []}\n"
+
+    scenario = load("mend", _write(tmp_path, "mend.yml", more))
+
+    assert [(phase.name, phase.hosts) for phase in scenario.phases] == [
+        ("Declare", "all"),
+        ("Verify", "app:proxy:cache"),
+    ]
+
+
 def test_a_phase_that_is_imported_counts_as_a_play_of_the_scenario(tmp_path: Path) -> None:
     (tmp_path / "parts").mkdir()
     _write(tmp_path / "parts", "verify.yml", "- {name: Verify, hosts: proxy}")
@@ -94,7 +105,9 @@ def test_an_unknown_scenario_is_refused_with_the_nearest_name() -> None:
         pytest.param("{}", "no plays", id="not a list"),
         pytest.param("- {name: Declare, hosts: all}", "rollback_scenario", id="no metadata"),
         pytest.param(_PLAYBOOK.replace("Verify", "Chaos"), "not a phase", id="unknown phase"),
-        pytest.param(_PLAYBOOK.replace("Verify", "Declare"), "out of order", id="phase twice"),
+        pytest.param(
+            _PLAYBOOK + "- {name: Declare, hosts: all}", "out of order", id="phase comes back"
+        ),
     ],
 )
 def test_a_file_that_is_no_scenario_is_refused_by_name(

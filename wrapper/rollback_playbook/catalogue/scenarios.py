@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ _HEAD_BYTES = 4096
 
 @dataclass(frozen=True)
 class Phase:
-    """One play of a scenario: its name and the host pattern it runs on."""
+    """One or more plays of one name in a row, and the host pattern of all of them."""
 
     name: str
     hosts: str
@@ -122,7 +123,10 @@ def load(name: str, path: Path) -> Scenario:
 
 def _from_plays(name: str, path: Path, plays: list[dict[str, Any]]) -> Scenario:
     metadata = plays[0].get("vars", {})["rollback_scenario"]
-    phases = tuple(Phase(play["name"], _pattern(play["hosts"])) for play in plays)
+    phases = tuple(
+        Phase(phase, _pattern(play["hosts"] for play in group))
+        for phase, group in groupby(plays, key=lambda play: str(play["name"]))
+    )
     _require_order([phase.name for phase in phases])
     return Scenario(
         name=name,
@@ -139,8 +143,11 @@ def _from_plays(name: str, path: Path, plays: list[dict[str, Any]]) -> Scenario:
     )
 
 
-def _pattern(hosts: str | list[str]) -> str:
-    return hosts if isinstance(hosts, str) else ":".join(hosts)
+def _pattern(hosts: Iterable[str | list[str]]) -> str:
+    parts = [
+        part for each in hosts for part in (each.split(":") if isinstance(each, str) else each)
+    ]
+    return ":".join(dict.fromkeys(parts))
 
 
 def _require_order(names: Sequence[str]) -> None:

@@ -78,14 +78,13 @@ class EventConverter:
         return [self._draft(event, "playbook.started", {"playbook": data.get("playbook", "")})]
 
     def _play_started(self, event: JobEvent, data: JobEvent) -> list[Draft]:
-        """A play with ``serial`` starts once for each batch, under one uuid with a suffix."""
+        """A phase is plays of one name in a row; one with ``serial`` starts once for each batch."""
         name = str(data.get("name") or data.get("play") or "")
-        play = str(data.get("play_uuid") or data.get("uuid") or "").partition("_")[0]
-        if self._phase is not None and play and self._phase.play == play:
-            return [self._draft(event, "batch.started", {"name": name})]
-        closing = [] if self._phase is None else [self._phase_finished(_time(event))]
-        self._phase = PhaseTally(name=name, play=play, started=_time(event))
         about = {"name": name, "pattern": data.get("pattern") or data.get("play_pattern") or ""}
+        if self._phase is not None and self._phase.name == name:
+            return [self._draft(event, "batch.started", about)]
+        closing = [] if self._phase is None else [self._phase_finished(_time(event))]
+        self._phase = PhaseTally(name=name, started=_time(event))
         return [*closing, self._draft(event, "phase.started", about, sync=True)]
 
     def _phase_finished(self, time: str, *, status: str = "") -> Draft:

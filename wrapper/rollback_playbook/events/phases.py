@@ -7,11 +7,10 @@ from typing import Any
 
 
 class PhaseTally:
-    """The tasks of one play, by outcome, and how each host stands in it."""
+    """The tasks of one phase, by outcome, and how each host stands in it."""
 
-    def __init__(self, *, name: str, play: str, started: str) -> None:
+    def __init__(self, *, name: str, started: str) -> None:
         self.name = name
-        self.play = play
         self.started = started
         self._counts: Counter[str] = Counter()
         self._last: dict[str, str] = {}

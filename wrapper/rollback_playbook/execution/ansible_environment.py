@@ -41,6 +41,8 @@ def ansible_environment(base: Mapping[str, str], collections_root: Path) -> dict
         [str(collections_root), *_collection_folders(base)]
     )
     allowed.setdefault("ANSIBLE_HOST_KEY_CHECKING", "True")
+    # No file of a module is copied to the host first: less time for every task, most over SSH.
+    allowed.setdefault("ANSIBLE_PIPELINING", "True")
     allowed.setdefault("ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED", "True")
     allowed.setdefault("ANSIBLE_DEPRECATION_WARNINGS", "False")
     allowed["ANSIBLE_NOCOLOR"] = "1"

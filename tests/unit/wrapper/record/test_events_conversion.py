@@ -234,6 +234,22 @@ def test_converter_takes_the_batches_of_a_serial_play_for_one_phase() -> None:
     assert _types(events) == ["phase.started", "batch.started"]
 
 
+def test_converter_takes_plays_of_one_name_in_a_row_for_one_phase() -> None:
+    events = [
+        job_event("playbook_on_play_start", 1, play_uuid="aa", name="Switch", pattern="database"),
+        job_event("playbook_on_play_start", 2, play_uuid="bb", name="Switch", pattern="app"),
+        job_event("playbook_on_play_start", 3, play_uuid="cc", name="Verify", pattern="app"),
+    ]
+    drafts = converted(events)
+    assert [(draft.type, draft.data["name"]) for draft in drafts] == [
+        ("phase.started", "Switch"),
+        ("batch.started", "Switch"),
+        ("phase.finished", "Switch"),
+        ("phase.started", "Verify"),
+    ]
+    assert [draft.data.get("pattern") for draft in drafts] == ["database", "app", None, "app"]
+
+
 def test_converter_close_ends_the_phase_of_a_run_that_was_cut_short() -> None:
     converter = EventConverter()
     converter.convert(job_event("playbook_on_play_start", 1, name="Switch", play_uuid="aa"))
