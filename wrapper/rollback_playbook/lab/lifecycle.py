@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,7 @@ class LabStatus:
     @property
     def up(self) -> bool:
         """Whether every service runs."""
-        return bool(self.services) and all(
-            line.startswith("RUNNING") for line in self.services.values()
-        )
+        return _all_run(self.services)
 
 
 def up(directory: Path, *, scale: float = 1.0, say: Say) -> LabStatus:
@@ -216,6 +214,15 @@ def _start_services(lab: Lab, state: LabState, say: Say) -> None:
             ask(state.ports["nginx"], "/health").get("status") == "ok" or _maintained(lab, state)
         ),
     )
+    processes.wait_until(
+        f"not every program of the lab stays up (see {lab.logs / 'supervisord.log'})",
+        lambda: _all_run(supervision.programs(state)),
+    )
+
+
+def _all_run(services: Mapping[str, str]) -> bool:
+    """A program answers before the supervisor, which watches it for a second, says that it runs."""
+    return bool(services) and all(line.startswith("RUNNING") for line in services.values())
 
 
 def _maintained(lab: Lab, state: LabState) -> bool:
