@@ -190,6 +190,18 @@ def _interrupted(progress: Progress) -> Outcome:
     )
 
 
+def lease_lost(progress: Progress, reason: str) -> Outcome:
+    """The end of a run whose environment is somebody else's by now: hands off, traffic too."""
+    if not progress.production_changed:
+        return Outcome("refused", ExitCode.REFUSED, f"stopped: {reason} Production is unchanged")
+    return Outcome(
+        "failed",
+        ExitCode.FAILED,
+        f"stopped in {progress.phase}: {reason} Done: {_names(progress)}",
+        "talk to the other holder; nothing more was changed, users' traffic neither",
+    )
+
+
 def _why(progress: Progress, result: RunResult) -> str:
     if progress.failures:
         return _failures(progress)

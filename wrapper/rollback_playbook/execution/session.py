@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,14 +11,22 @@ from rollback_playbook.catalogue.scenarios import Scenario
 from rollback_playbook.errors import ExitCode
 from rollback_playbook.events.conversion import EventConverter
 from rollback_playbook.execution.incident_log import IncidentLog
+from rollback_playbook.execution.lease import LeaseKeeper, lease_renewer
 from rollback_playbook.execution.outcome import (
     Outcome,
     Progress,
     checked,
     decide,
+    lease_lost,
     safe_traffic,
 )
-from rollback_playbook.execution.runner import Interrupt, PlaybookRun, RunResult, run
+from rollback_playbook.execution.runner import (
+    Interrupt,
+    JobEvent,
+    PlaybookRun,
+    RunResult,
+    run,
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ class Session:
         self._order = order
         self._log = log
         self._interrupt = interrupt
+        self._lease_lost = ""
 
     def assess(self) -> Outcome | None:
         """Run Assess alone, which changes nothing; an outcome when that ends the incident."""
@@ -57,6 +66,8 @@ class Session:
     def roll_back(self) -> Outcome:
         """Run the scenario; when it does not finish, put the users' traffic into a safe state."""
         result = self._play(self._order.scenario)
+        if self._lease_lost:
+            return lease_lost(self._log.progress, self._lease_lost)
         if self._order.check and result.rc == 0:
             return self._with_record(checked(self._log.progress), result)
         outcome = decide(self._order.scenario, self._log.progress, result)
@@ -71,7 +82,7 @@ class Session:
             playbook=scenario.path,
             inventory=order.environment.inventory,
             environment=order.ansible_environment,
-            variables=order.variables,
+            variables={**order.variables, "incident_lock_renewed": not order.check},
             limit=order.limit,
             tags=tags,
             check=order.check,
@@ -79,7 +90,7 @@ class Session:
         self._log.append(
             "run.started", {"scenario": scenario.name, "tags": list(tags), "check": order.check}
         )
-        result = run(request, self._log.follow(converter, only=tags), self._interrupt)
+        result = self._run_holding_the_lease(request, self._log.follow(converter, only=tags))
         for draft in converter.close():
             self._log.write(draft)
         self._log.append(
@@ -93,6 +104,16 @@ class Session:
                 "recorded": result.events_received,
             },
         )
+        return result
+
+    def _run_holding_the_lease(
+        self, request: PlaybookRun, on_event: Callable[[JobEvent], None]
+    ) -> RunResult:
+        if request.check:
+            return run(request, on_event, self._interrupt)
+        with LeaseKeeper(lease_renewer(request), self._interrupt) as lease:
+            result = run(request, lease.watch(on_event), self._interrupt)
+        self._lease_lost = lease.lost
         return result
 
     def _make_safe(self, outcome: Outcome) -> Outcome:
