@@ -16,7 +16,7 @@ from rollback_playbook.lab import supervision
 from rollback_playbook.lab.configuration import IDENTITY
 from rollback_playbook.lab.places import Lab, LabState
 
-_START_SECONDS = 30
+_START_SECONDS = 120
 _STOP_SECONDS = 15
 #: They write their state for ``ps`` over their environment.
 _TITLED = ("nginx", "postgres", "valkey-server")

@@ -30,7 +30,7 @@ _VALUES = st.recursive(
 
 
 @given(_VALUES)
-@settings(max_examples=150, derandomize=True)
+@settings(max_examples=150)
 def test_canonical_reads_back_as_the_same_value_and_the_same_bytes(value: Any) -> None:
     text = canonical(value)
     assert json.loads(text) == json_value(value)
@@ -38,7 +38,7 @@ def test_canonical_reads_back_as_the_same_value_and_the_same_bytes(value: Any) -
 
 
 @given(st.dictionaries(st.text(), _VALUES, min_size=2, max_size=8), st.randoms())
-@settings(max_examples=80, derandomize=True)
+@settings(max_examples=80)
 def test_canonical_does_not_depend_on_the_order_of_keys(value: dict[str, Any], random: Any) -> None:
     items = list(value.items())
     random.shuffle(items)
@@ -46,7 +46,7 @@ def test_canonical_does_not_depend_on_the_order_of_keys(value: dict[str, Any], r
 
 
 @given(st.text())
-@settings(max_examples=80, derandomize=True)
+@settings(max_examples=80)
 def test_canonical_is_the_same_for_escaped_and_plain_text(text: str) -> None:
     escaped = json.dumps({"a": text}, ensure_ascii=True)
     plain = json.dumps({"a": text}, ensure_ascii=False)

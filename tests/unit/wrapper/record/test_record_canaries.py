@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pytest
+
 from rollback_playbook.events.conversion import EventConverter
+from rollback_playbook.record.folder import IncidentFolder
 from rollback_playbook.record.incidents import add_note, create_incident
 from rollback_playbook.record.redaction import Redactor
 from rollback_playbook.record.writer import RecordWriter
@@ -82,16 +85,26 @@ def _incident(workplace: Workplace) -> RecordWriter:
     return writer
 
 
-def test_canaries_are_in_no_file_name_and_no_file_of_an_incident(workplace: Workplace) -> None:
-    folder = _incident(workplace).folder
-    for path in folder.path.rglob("*"):
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workplace, IncidentFolder]:
+    workplace = Workplace(tmp_path_factory.mktemp("canaries"))
+    return workplace, _incident(workplace).folder
+
+
+def test_canaries_are_in_no_file_name_and_no_file_of_an_incident(
+    written: tuple[Workplace, IncidentFolder],
+) -> None:
+    for path in written[1].path.rglob("*"):
+        assert "canary" not in path.name
         if path.is_file():
             text = path.read_text(encoding="utf-8")
             assert [each for each in _SHOWN if each in text] == [], path.name
 
 
-def test_canaries_are_in_no_report_and_no_archive(workplace: Workplace, tmp_path: Path) -> None:
-    folder = _incident(workplace).folder
+def test_canaries_are_in_no_report_and_no_archive(
+    written: tuple[Workplace, IncidentFolder], tmp_path: Path
+) -> None:
+    workplace, folder = written
     texts = [render(folder, form) for form in FORMATS]
     with tarfile.open(export_incident(folder, tmp_path, keys=workplace.keys)) as archive:
         files = (archive.extractfile(member) for member in archive.getmembers())

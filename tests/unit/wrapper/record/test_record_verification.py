@@ -70,11 +70,11 @@ def test_verify_of_an_untouched_record_finds_nothing(record: Tampered) -> None:
 
 
 _LINE = st.integers(0, EVENTS - 1)
-_examples = settings(max_examples=60, derandomize=True, deadline=None)
+_examples = settings(max_examples=60)
 
 
 @given(line=_LINE, at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=200)
 def test_verify_names_the_line_of_any_flipped_bit(
     record: Tampered, line: int, at: float, bit: int
 ) -> None:

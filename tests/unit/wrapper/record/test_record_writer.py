@@ -114,7 +114,7 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> RecordWriter:
     data=st.dictionaries(st.text(), st.text() | st.integers() | st.none(), max_size=5),
     subject=st.text(max_size=20),
 )
-@settings(max_examples=60, derandomize=True)
+@settings(max_examples=60)
 def test_append_writes_lines_that_are_canonical_json(
     writer: RecordWriter, data: dict[str, Any], subject: str
 ) -> None:

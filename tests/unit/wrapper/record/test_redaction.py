@@ -260,7 +260,7 @@ _FORMS = (
 
 
 @given(secret=_SECRETS, form=st.sampled_from(_FORMS), before=st.text(), after=st.text())
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=100)
 def test_redactor_finds_known_secrets_in_every_form(
     secret: str, form: Any, before: str, after: str
 ) -> None:
@@ -276,7 +276,7 @@ def test_redactor_finds_known_secrets_in_every_form(
     secret=st.text(st.characters(codec="ascii", min_codepoint=33), min_size=9, max_size=30),
     before=st.text(st.characters(codec="ascii", min_codepoint=33), max_size=9),
 )
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=80)
 def test_redactor_finds_known_secrets_within_base64(secret: str, before: str) -> None:
     """As in the header of HTTP basic authentication."""
     redactor = Redactor([secret])
@@ -322,7 +322,7 @@ _PARTS = st.sampled_from(
 
 
 @given(st.dictionaries(st.text() | _PARTS, _JSON | st.lists(_PARTS).map("".join), max_size=5))
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=80)
 def test_redactor_changes_nothing_more_the_second_time(data: dict[str, Any]) -> None:
     redactor = Redactor(["hunter22"])
     once = redactor.data(data)
@@ -331,7 +331,7 @@ def test_redactor_changes_nothing_more_the_second_time(data: dict[str, Any]) -> 
 
 
 @given(st.lists(st.dictionaries(st.text() | _PARTS, st.lists(_PARTS).map("".join)), max_size=5))
-@settings(max_examples=150, derandomize=True, deadline=None)
+@settings(max_examples=60)
 def test_redactor_gives_the_same_whatever_it_has_seen_before(seen: list[dict[str, Any]]) -> None:
     """What it remembers as clean makes it faster and nothing else."""
     used = Redactor(["hunter22"])
@@ -346,14 +346,14 @@ def test_hints_of_secrets_all_have_a_part_by_which_they_are_looked_for() -> None
 
 
 @given(st.lists(_PARTS | st.text(max_size=3), max_size=8).map("".join))
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=100)
 def test_has_secrets_is_true_whenever_a_rule_would_change_something(text: str) -> None:
     if patterns.without_secrets(text) != text:
         assert patterns.has_secrets(text)
 
 
 @given(_JSON)
-@settings(max_examples=100, derandomize=True, deadline=None)
+@settings(max_examples=100)
 def test_redactor_encodes_what_it_returns(value: Any) -> None:
     data, encoded = _redactor.encoded({"value": value})
     assert json.loads(encoded) == data
@@ -362,26 +362,26 @@ def test_redactor_encodes_what_it_returns(value: Any) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param("a" * 400_000, id="one-word"),
-        pytest.param("a" * 200_000 + "@", id="word-before-at"),
-        pytest.param("@" * 200_000, id="ats"),
-        pytest.param(("a" * 63 + "@") * 4_000, id="local-parts"),
-        pytest.param("a@" + "b." * 100_000, id="domain"),
-        pytest.param("password=" * 40_000, id="names"),
-        pytest.param('password="' * 40_000, id="open-quotes"),
-        pytest.param('password="\\' * 40_000, id="open-escapes"),
-        pytest.param("password=\\\"" * 40_000, id="escaped-quotes"),
-        pytest.param("://" * 100_000, id="urls"),
-        pytest.param("://" + "a:" * 100_000, id="colons"),
-        pytest.param("-----BEGIN A-----" * 20_000, id="pem-without-end"),
-        pytest.param("4" * 300_000, id="digits"),
-        pytest.param("4 " * 150_000, id="spaced-digits"),
-        pytest.param("+4" * 150_000, id="plus-digits"),
-        pytest.param("eyJ" + "a" * 300_000, id="token-start"),
-        pytest.param("--a" * 100_000 + "token", id="options"),
-        pytest.param("$ANSIBLE_VAULT;" * 20_000, id="vaults"),
-        pytest.param("bearer " * 50_000, id="bearers"),
-        pytest.param("authorization: basic " * 20_000, id="authorizations"),
+        pytest.param("a" * 200_000, id="one-word"),
+        pytest.param("a" * 100_000 + "@", id="word-before-at"),
+        pytest.param("@" * 100_000, id="ats"),
+        pytest.param(("a" * 63 + "@") * 2_000, id="local-parts"),
+        pytest.param("a@" + "b." * 50_000, id="domain"),
+        pytest.param("password=" * 20_000, id="names"),
+        pytest.param('password="' * 20_000, id="open-quotes"),
+        pytest.param('password="\\' * 20_000, id="open-escapes"),
+        pytest.param("password=\\\"" * 20_000, id="escaped-quotes"),
+        pytest.param("://" * 50_000, id="urls"),
+        pytest.param("://" + "a:" * 50_000, id="colons"),
+        pytest.param("-----BEGIN A-----" * 10_000, id="pem-without-end"),
+        pytest.param("4" * 150_000, id="digits"),
+        pytest.param("4 " * 75_000, id="spaced-digits"),
+        pytest.param("+4" * 75_000, id="plus-digits"),
+        pytest.param("eyJ" + "a" * 150_000, id="token-start"),
+        pytest.param("--a" * 50_000 + "token", id="options"),
+        pytest.param("$ANSIBLE_VAULT;" * 10_000, id="vaults"),
+        pytest.param("bearer " * 25_000, id="bearers"),
+        pytest.param("authorization: basic " * 10_000, id="authorizations"),
     ],
 )  # fmt: skip
 def test_redactor_takes_time_in_proportion_to_the_length(text: str) -> None:
