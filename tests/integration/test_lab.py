@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import tempfile
 import time
 import urllib.error
@@ -19,7 +20,7 @@ import pytest
 import redis
 
 from rollback_playbook.errors import RefusedError
-from rollback_playbook.lab import lifecycle, processes, seeding
+from rollback_playbook.lab import lifecycle, postgresql, processes, seeding
 from rollback_playbook.lab.orders import place_orders
 from rollback_playbook.lab.places import Lab
 
@@ -232,3 +233,21 @@ def _eventually(holds: object) -> bool:
             return True
         time.sleep(0.1)
     return False
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's PostgreSQL runs as another account")
+def test_programs_that_only_root_can_reach_are_copied_for_the_account_that_runs_them(
+    world_readable_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "reachable", lambda _: False)
+    directory = world_readable_tmp / "copied"
+    directory.mkdir()
+
+    first = postgresql.install(directory)
+    again = postgresql.install(directory)
+
+    assert first == again
+    assert directory in first.parents
+    version = subprocess.run([first / "postgres", "--version"], user=postgresql.server_account(),
+                             capture_output=True, text=True, check=True)  # fmt: skip
+    assert version.stdout.startswith("postgres (PostgreSQL) 18")

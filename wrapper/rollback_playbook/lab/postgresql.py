@@ -57,7 +57,7 @@ def install(directory: Path) -> Path:
     if server_account() is None or reachable(bundled / "bin"):
         return bundled / "bin"
     copy = directory / "pginstall"
-    if not (copy / "bin" / "postgres").exists():
+    if not copy.exists():
         partial = directory / "pginstall.partial"
         shutil.rmtree(partial, ignore_errors=True)
         # The wheel's programs find their libraries beside the package, by a relative path.
