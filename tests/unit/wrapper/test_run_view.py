@@ -146,3 +146,37 @@ def test_view_passes_over_data_of_odd_shapes() -> None:
     assert view.gates[0].total == 0
     assert view.hosts["db1"].percent is None
     assert [note.text for note in view.notes] == ["decision: full", "because one text"]
+
+
+_AT_RISK = {
+    "summary": "restoring this backup loses 1,284 orders written since 02:00 UTC",
+    "basis": "every row was compared",
+    "total": {"added": 1284, "changed": 0, "removed": 0},
+    "kept_in": "/salvage",
+}
+
+
+def test_decision_says_what_it_costs_and_where_that_is_kept() -> None:
+    view = view_of(event(0, "decision.made", level="full", reasons=[], data_at_risk=_AT_RISK))
+
+    assert [note.text for note in view.notes] == [
+        "decision: full",
+        "restoring this backup loses 1,284 orders written since 02:00 UTC; "
+        "they will be kept in /salvage",
+        "counted: every row was compared",
+    ]
+
+
+def test_decision_that_loses_nothing_keeps_nothing() -> None:
+    none = {"added": 0, "changed": None, "removed": 0}
+    at_risk = {**_AT_RISK, "summary": "loses no new row", "total": none}
+
+    view = view_of(event(0, "decision.made", level="full", reasons=[], data_at_risk=at_risk))
+
+    assert "loses no new row" in [note.text for note in view.notes]
+
+
+def test_decision_for_the_release_alone_says_nothing_of_data() -> None:
+    view = view_of(event(0, "decision.made", level="application", reasons=[], data_at_risk={}))
+
+    assert [note.text for note in view.notes] == ["decision: application"]

@@ -20,7 +20,7 @@ _COMMANDS = {
     "list": ("list_scenarios", "list_scenarios", "The scenarios: when to use which."),
     "plan": ("plan", "plan", "What a scenario would do, and to which hosts; changes nothing."),
     "incidents": ("incidents", "incidents", "The records: list, show, timeline, report, verify …"),
-    "backups": ("backups", "backups", "Verified backups of the database: list, create."),
+    "backups": ("backups", "backups", "Verified backups: list, create, verify, stage."),
     "lab": ("lab", "lab", "The embedded lab: up, down, status, break."),
     "drill": ("drill", "drill", "Break the lab, roll it back, prove it, compare with the target."),
     "doctor": ("doctor", "doctor", "Whether this machine and an environment are ready."),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +16,33 @@ from rollback_playbook.execution.outcome import Progress
 
 if TYPE_CHECKING:
     from rollback_playbook.cli.incident_run import Finished
+    from rollback_playbook.lab.places import Lab
     from rollback_playbook.lab.prober import Prober, Sample, Seen
+    from rollback_playbook.lab.proof import Written
 
-#: What the bad release has to have done before a scenario is worth drilling.
-_CODE_ONLY = {"emergency": False, "full": False, "application": True}
-#: The outage that a drill on the lab as shipped must not exceed, in seconds.
-_OUTAGE_TARGET = 3.0
 _ORDERS = 60
 _FAULT_SECONDS = 2.0
 
 
+@dataclass(frozen=True)
+class _Fault:
+    """What is done to the lab before a scenario is worth drilling."""
+
+    #: With its migration the bad release damages data, and the database is restored.
+    migrate: bool
+    #: Whether what users wrote since the backup is merged back afterwards.
+    merge: bool = False
+
+
+_FAULTS = {
+    "application": _Fault(migrate=False),
+    "emergency": _Fault(migrate=True),
+    "full": _Fault(migrate=True, merge=True),
+}
+
+
 @click.command()
-@click.argument("scenario", type=click.Choice(sorted(_CODE_ONLY)))
+@click.argument("scenario", type=click.Choice(sorted(_FAULTS)))
 @click.option(
     "--dir",
     "directory",
@@ -35,15 +50,23 @@ _FAULT_SECONDS = 2.0
     help="Where the lab lives [ROLLBACK_LAB_DIR].",
 )
 @click.option("--scale", default=1.0, show_default=True, help="1 is 200,000 orders.")
+@click.option("--staged", is_flag=True, help="Stage the backup before anything is broken.")
 @click.option("--json", "as_json", is_flag=True, help="Print the record's events as JSON.")
 @click.pass_obj
 def drill(
-    settings: Settings, scenario: str, directory: Path | None, scale: float, as_json: bool
+    settings: Settings,
+    scenario: str,
+    directory: Path | None,
+    scale: float,
+    staged: bool,
+    as_json: bool,
 ) -> int:
     """Break a real system on this machine, bring it back, and look with a user's eyes.
 
     Starts the lab when it is not up, backs it up, lets customers buy, deploys the bad release,
-    runs the scenario, and compares the restored data with the backup, row for row.
+    runs the scenario, and compares the restored data with the backup, row for row. Orders that
+    were placed after the backup have to be counted beforehand, kept, and, in the drill of full,
+    merged back.
     """  # fmt: skip
     from rollback_playbook.cli.lab import back_up, start_lab
     from rollback_playbook.lab.places import Lab, lab_directory
@@ -54,144 +77,197 @@ def drill(
     _require_good(lab)
     _step("a verified backup")
     back_up(settings, str(lab.inventory))
-    return int(_Drill(settings, scenario, lab, as_json=as_json).run())
+    drilled = _Drill(settings, scenario, lab, as_json=as_json)
+    if staged:
+        drilled.stage()
+    return int(drilled.run())
 
 
-@dataclass(frozen=True)
-class _Moments:
-    """When what began, in seconds since the epoch."""
+@dataclass
+class _Findings:
+    """What was seen and proved, for the verdict."""
 
-    broken: float
-    rollback: float
+    broken: float = 0.0
+    rollback: float = 0.0
+    #: Since the fault, and since the rollback began.
+    seen: Seen | None = None
+    window: Seen | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    counted: dict[str, Any] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)
+    merged: dict[str, Any] = field(default_factory=dict)
 
 
 class _Drill:
     """One drill on a lab that is up and backed up."""
 
-    def __init__(self, settings: Settings, scenario: str, lab: Any, *, as_json: bool) -> None:
+    def __init__(self, settings: Settings, scenario: str, lab: Lab, *, as_json: bool) -> None:
+        from rollback_playbook.lab.proof import newest_backup
+
         self._settings = settings
         self._scenario = scenario
+        self._fault = _FAULTS[scenario]
         self._lab = lab
-        self._state = lab.state()
         self._as_json = as_json
-        self._phases: dict[str, tuple[float, float]] = {}
-        self._seen: Seen | None = None
-        self._window: Seen | None = None
-        self._proof: dict[str, Any] = {}
+        self._backup = newest_backup(lab)
+        self._found = _Findings()
+        self._written: Written | None = None
+        self._restore = ""
+
+    def stage(self) -> None:
+        """Have the backup restored and proved before anything happens."""
+        _step(f"the backup is staged: {self._backup}")
+        finished = self._run(
+            "backup-stage", reason="before a risky deployment", backup=self._backup
+        )
+        if finished.exit_code is not ExitCode.HEALTHY:
+            raise RollbackError(
+                f"the backup could not be staged: {finished.outcome.summary}",
+                hint=finished.outcome.next_step,
+            )
 
     def run(self) -> ExitCode:
-        """Break, roll back, measure, tell."""
-        from rollback_playbook.cli.incident_run import run_incident
-        from rollback_playbook.lab import lifecycle
-        from rollback_playbook.lab.orders import place_orders
+        """Break, roll back, measure, merge, tell."""
+        from rollback_playbook.cli.incident_run import print_finish
         from rollback_playbook.lab.prober import Prober
 
-        prober = Prober(self._state.url, self._lab.logs / "prober.jsonl")
+        prober = Prober(self._lab.state().url, self._lab.logs / "prober.jsonl")
         try:
-            _step(
-                f"customers buy: {place_orders(self._state.url, _ORDERS)} orders since the backup"
-            )
-            moments_broken = time.time()
-            _step("a bad deployment: release 1.1.0")
-            lifecycle.break_release(self._lab.directory, migrate=not _CODE_ONLY[self._scenario])
-            time.sleep(_FAULT_SECONDS)
-            _tell_fault(prober.so_far(), since=moments_broken)
+            self._break(prober)
             _step(f"rollback-playbook {self._scenario} -i lab")
-            moments = _Moments(moments_broken, time.time())
-            finished = run_incident(
-                self._settings,
+            self._found.rollback = time.time()
+            finished = self._run(
                 self._scenario,
-                str(self._lab.inventory),
                 reason="drill: release 1.1.0 damages orders",
-                as_json=self._as_json,
-                measure=lambda progress: self._measure(prober, moments, progress),
+                measure=lambda progress: self._measure(prober, progress),
             )
         finally:
             prober.stop()
-        return self._tell(finished, moments)
+        print_finish(finished)
+        if self._fault.merge and finished.exit_code is ExitCode.HEALTHY:
+            self._merge(finished)
+        return self._tell(finished)
 
-    def _measure(
-        self, prober: Prober, moments: _Moments, progress: Progress
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _run(
+        self,
+        scenario: str,
+        *,
+        reason: str,
+        backup: str | None = None,
+        variables: tuple[str, ...] = (),
+        measure: Callable[[Progress], Iterator[tuple[str, dict[str, Any]]]] | None = None,
+    ) -> Finished:
+        from rollback_playbook.cli.incident_run import run_incident
+
+        return run_incident(
+            self._settings,
+            scenario,
+            str(self._lab.inventory),
+            reason=reason,
+            backup=backup,
+            variables=variables,
+            as_json=self._as_json,
+            measure=measure,
+        )
+
+    def _break(self, prober: Prober) -> None:
+        from rollback_playbook.lab import lifecycle
+        from rollback_playbook.lab.orders import WITHOUT_DISCOUNT, place_orders
+        from rollback_playbook.lab.proof import written_since
+
+        bought = place_orders(self._lab.state().url, _ORDERS, customers=WITHOUT_DISCOUNT)
+        self._written = written_since(self._lab, self._backup)
+        _step(f"customers buy: {bought} orders since the backup")
+        self._found.broken = time.time()
+        _step("a bad deployment: release 1.1.0")
+        lifecycle.break_release(self._lab.directory, migrate=self._fault.migrate)
+        time.sleep(_FAULT_SECONDS)
+        _tell_fault(prober.so_far(), since=self._found.broken)
+
+    def _measure(self, prober: Prober, progress: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
         """What users saw, and whether the data are whole; into the record before it is closed."""
+        from rollback_playbook.lab import proof
         from rollback_playbook.lab.prober import seen
-        from rollback_playbook.lab.proof import compare_with_backup
 
+        found = self._found
         samples = prober.stop()
-        self._seen = seen(samples, since=moments.broken)
-        self._window = seen(samples, since=moments.rollback)
+        found.seen = seen(samples, since=found.broken)
+        found.window = seen(samples, since=found.rollback)
         yield (
             "outage.measured",
             {
-                **self._window.as_event(),
+                **found.window.as_event(),
                 "since": "the start of the rollback",
-                "since_first_fault": self._seen.as_event(),
+                "since_first_fault": found.seen.as_event(),
             },
         )
-        if not _CODE_ONLY[self._scenario]:
-            backup = str(progress.decision.get("backup", ""))
-            self._proof = compare_with_backup(self._lab, backup)
-            yield "data.compared", self._proof
+        self._restore = str(progress.decision.get("restore_id", ""))
+        if not self._fault.migrate or self._written is None:
+            return
+        found.data = proof.compare_with_backup(
+            self._lab, str(progress.decision.get("backup") or self._backup)
+        )
+        yield "data.compared", found.data
+        found.counted = proof.counted(
+            self._written, dict(progress.decision.get("data_at_risk") or {})
+        )
+        yield "data.counted", found.counted
+        found.kept = proof.kept(self._lab, self._written)
+        yield "data.kept", found.kept
 
-    def _tell(self, finished: Finished, moments: _Moments) -> ExitCode:
+    def _merge(self, finished: Finished) -> None:
+        """Bring back what users wrote after the backup, as their shop's operator would."""
         from rollback_playbook.cli.incident_run import print_finish
+
+        _step("rollback-playbook data-merge -i lab: what users wrote comes back")
+        merged = self._run(
+            "data-merge",
+            reason=f"drill: orders that {finished.folder.id} displaced",
+            variables=(f"database_merge_incident={self._restore}",),
+            measure=self._measure_merge,
+        )
+        print_finish(merged)
+        self._found.merged["healthy"] = merged.exit_code is ExitCode.HEALTHY
+
+    def _measure_merge(self, _progress: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
+        from rollback_playbook.lab.proof import live_again
+
+        if self._written is not None:
+            self._found.merged = live_again(self._lab, self._written)
+            yield "data.merged", dict(self._found.merged)
+
+    def _tell(self, finished: Finished) -> ExitCode:
+        from rollback_playbook.cli import drill_verdict as verdict
         from rollback_playbook.record.keys import Keyring
         from rollback_playbook.record.verification import verify
 
-        print_finish(finished)
+        found = self._found
         record = verify(finished.folder, Keyring(self._settings.keys_dir))
         proofs = [
-            _healthy(finished),
-            *self._data_verdict(),
-            (record.ok, f"record verified: {record.events} events, nothing changed or missing"
-             if record.ok else "record NOT verified: rollback-playbook incidents verify last"),
-        ]  # fmt: skip
-        times = [*self._outage_verdicts(moments), _target(_summary_of(finished), finished)]
+            verdict.healthy(finished.exit_code),
+            *verdict.data(found.data),
+            *verdict.at_risk(found.counted, found.kept, found.merged),
+            verdict.record(record.ok, record.events),
+        ]
+        times = [
+            *verdict.outage(found.seen, found.window, found.broken, found.rollback),
+            verdict.target(finished.folder),
+        ]
         for good, text in [*proofs, *times]:
             mark = click.style("✓", fg="green") if good else click.style("✗", fg="red")
             click.echo(f"{mark} {text}", err=True)
         click.echo(f"  report: {finished.folder.report}", err=True)
-        return self._code(finished, proofs)
-
-    def _code(self, finished: Finished, proofs: list[tuple[bool, str]]) -> ExitCode:
-        """A missed target time is told and no failure: a busy machine is not a broken one."""
-        code = finished.exit_code
-        if code is ExitCode.HEALTHY and not all(good for good, _ in proofs):
-            return ExitCode.NOT_PROVED
-        return code
-
-    def _outage_verdicts(self, moments: _Moments) -> Iterator[tuple[bool, str]]:
-        if self._seen is None or self._window is None:
-            yield False, "the prober saw nothing"
-            return
-        window, since_fault = self._window, self._seen
-        yield (
-            window.seconds <= _OUTAGE_TARGET,
-            f"outage seen by users: {window.seconds:.2f} s without service during the rollback "
-            f"(target {_OUTAGE_TARGET:.0f} s), {window.failed} of {window.requests} requests "
-            "failed",
-        )
-        first = since_fault.first_fault or moments.broken
-        yield (
-            True,
-            f"since the first fault, {moments.rollback - first:.1f} s before the rollback: "
-            f"{since_fault.seconds:.2f} s without service, {since_fault.failed} requests failed, "
-            f"{since_fault.wrong} answers were wrong",
-        )
-
-    def _data_verdict(self) -> Iterator[tuple[bool, str]]:
-        if not self._proof:
-            return
-        different = self._proof["different"]
-        good = not different
-        text = (
-            f"data whole again: {self._proof['tables']} tables, {self._proof['rows']:,} rows are "
-            f"those of backup {self._proof['backup']}"
-        )
-        yield good, text if good else f"data differ from the backup: {', '.join(different)}"
+        return _code(finished.exit_code, proofs)
 
 
-def _require_good(lab: Any) -> None:
+def _code(code: ExitCode, proofs: list[tuple[bool, str]]) -> ExitCode:
+    """A missed target time is told and no failure: a busy machine is not a broken one."""
+    if code is ExitCode.HEALTHY and not all(good for good, _ in proofs):
+        return ExitCode.NOT_PROVED
+    return code
+
+
+def _require_good(lab: Lab) -> None:
     """A drill begins on a system that works."""
     from rollback_playbook.lab import lifecycle
 
@@ -214,29 +290,6 @@ def _tell_fault(samples: list[Sample], *, since: float) -> None:
         f"{found.wrong} answers were wrong",
         err=True,
     )
-
-
-def _healthy(finished: Finished) -> tuple[bool, str]:
-    good = finished.exit_code is ExitCode.HEALTHY
-    return good, "healthy" if good else f"not healthy: exit code {int(finished.exit_code)}"
-
-
-def _summary_of(finished: Finished) -> dict[str, Any]:
-    from rollback_playbook.record.reading import read_events
-    from rollback_playbook.record.summary import summary_of
-
-    return summary_of(read_events(finished.folder.events))
-
-
-def _target(summary: dict[str, Any], finished: Finished) -> tuple[bool, str]:
-    from rollback_playbook.report.clock import duration
-
-    seconds, target = summary.get("seconds"), summary.get("target_seconds")
-    if seconds is None or target is None:
-        raise RollbackError(f"the record of {finished.folder.id} has no times")
-    met = seconds <= target
-    word = "met" if met else "missed"
-    return met, f"target {word}: {duration(seconds)} from Declare to Close, of {duration(target)}"
 
 
 def _step(text: str) -> None:

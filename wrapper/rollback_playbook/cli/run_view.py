@@ -211,9 +211,10 @@ class RunView:
     def _decision(self, _at: float, event: RecordEvent) -> list[Note]:
         """One sentence for each reason: they are what the operator agrees to."""
         reasons = event.data.get("reasons") or ()
-        because = reasons if isinstance(reasons, list) else [str(reasons)]
+        because = reasons if isinstance(reasons, (list, tuple)) else [str(reasons)]
         level = Note(f"decision: {event.data.get('level')}", tone="fact")
-        return [level, *(Note(f"because {reason}", tone="fact") for reason in because)]
+        at_risk = [Note(text) for text in risk_words(event.data.get("data_at_risk"))]
+        return [level, *(Note(f"because {reason}", tone="fact") for reason in because), *at_risk]
 
     def _line(self, _at: float, event: RecordEvent) -> list[Note]:
         if event.data.get("level") not in ("warning", "error"):
@@ -223,6 +224,16 @@ class RunView:
 
     def _note(self, _at: float, event: RecordEvent) -> list[Note]:
         return [Note(str(event.data.get("text", "")).strip(), tone="fact")]
+
+
+def risk_words(at_risk: Any) -> list[str]:
+    """What a decision costs: what would be lost, where it is kept, and how it was counted."""
+    if not isinstance(at_risk, Mapping) or not at_risk.get("summary"):
+        return []
+    summary = str(at_risk["summary"])
+    lost = any((at_risk.get("total") or {}).get(name) != 0 for name in ("added", "removed"))
+    kept = f"; they will be kept in {at_risk['kept_in']}" if lost and at_risk.get("kept_in") else ""
+    return [f"{summary}{kept}", *([f"counted: {at_risk['basis']}"] if at_risk.get("basis") else [])]
 
 
 def _number(value: Any) -> float | None:

@@ -15,7 +15,14 @@ from rollback_playbook.events.model import Draft, seconds_between, utc_text
 from rollback_playbook.events.outcome import RunOutcome
 from rollback_playbook.events.phases import PhaseTally
 from rollback_playbook.events.pruning import bounded, cut_text
-from rollback_playbook.events.results import gate_drafts, is_loop, result_data, undo_drafts
+from rollback_playbook.events.results import (
+    PROGRESS,
+    gate_drafts,
+    is_loop,
+    progress_data,
+    result_data,
+    undo_drafts,
+)
 
 JobEvent = Mapping[str, Any]
 
@@ -140,6 +147,8 @@ class EventConverter:
 
     def _retried(self, event: JobEvent, data: JobEvent) -> list[Draft]:
         body = {**self._task(event, data), **result_data(data, "failed"), "status": "retried"}
+        if body["action"] in PROGRESS:
+            return [self._draft(event, "progress.reported", progress_data(body, _host(event)))]
         return [self._draft(event, "task.retried", body)]
 
     def _polled(self, event: JobEvent, data: JobEvent) -> list[Draft]:

@@ -13,6 +13,8 @@ _CENSORED = "the output has been hidden due to the fact that 'no_log: true'"
 _ASYNC_STATUS = ("ansible.builtin.async_status", "async_status")
 _SET_FACT = ("ansible.builtin.set_fact", "set_fact")
 _GATE = COLLECTION + "health_gate"
+#: Modules that only look how far something is, again and again until it has ended.
+PROGRESS = frozenset({COLLECTION + "restore_progress"})
 
 
 def result_data(data: Mapping[str, Any], status: str) -> dict[str, Any]:
@@ -33,6 +35,19 @@ def result_data(data: Mapping[str, Any], status: str) -> dict[str, Any]:
     body.update(_arguments(result, body["status"]))
     body["result"] = {} if is_censored(result) else pruned_result(_without_items(result))
     return bounded(body)
+
+
+def progress_data(task: Mapping[str, Any], host: str) -> dict[str, Any]:
+    """``progress.reported``: how far a long task is, from one look at it."""
+    result = task["result"]
+    figures = ("percent", "bytes_done", "bytes_total", "remaining")
+    return {
+        "host": host,
+        "task": task["task"],
+        "phase": task["phase"],
+        "step": result.get("phase", ""),
+        **{name: result[name] for name in figures if name in result},
+    }
 
 
 def is_loop(data: Mapping[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -10,22 +10,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import httpx
 
-_CUSTOMERS = 20
+CUSTOMERS = tuple(range(1, 21))
+#: Customers without a loyalty discount, whose orders the bad migration leaves as they are.
+WITHOUT_DISCOUNT = (5, 10, 15, 20)
 
 
-def place_orders(url: str, count: int) -> int:
+def place_orders(url: str, count: int, *, customers: Sequence[int] = CUSTOMERS) -> int:
     """Log in and buy ``count`` times through the proxy; returns how many orders were taken."""
     import httpx
 
     with httpx.Client(base_url=url, timeout=5) as client, ThreadPoolExecutor(4) as pool:
-        tokens = list(pool.map(lambda n: _log_in(client, n), range(min(count, _CUSTOMERS))))
+        tokens = list(pool.map(lambda who: _log_in(client, who), customers[:count]))
         bought = pool.map(lambda n: _buy(client, tokens[n % len(tokens)], n), range(count))
         return sum(bought)
 
 
-def _log_in(client: httpx.Client, number: int) -> str:
+def _log_in(client: httpx.Client, customer: int) -> str:
     """A session's token; empty when the shop does not let the customer in."""
-    customer = 1 + number
     body = {"customer": customer, "email": f"customer{customer}@shop.example"}
     answer = _post(client, "/login", body)
     return "" if answer is None else str(answer["token"])

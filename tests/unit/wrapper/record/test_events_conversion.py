@@ -319,3 +319,30 @@ def test_bounded_reaches_its_size_whatever_the_shape() -> None:
 
 def test_cut_text_keeps_both_ends() -> None:
     assert cut_text("a" * 10 + "b" * 10, 4) == "aa[cut: 16 characters]bb"
+
+
+def test_look_at_a_long_restore_is_progress_and_keeps_its_counter() -> None:
+    look = {
+        "changed": False, "finished": False, "phase": "restore", "percent": 41.5,
+        "bytes_done": 220, "bytes_total": 524, "remaining": 40.2, "attempts": 3,
+    }  # fmt: skip
+
+    (draft,) = converted(
+        [
+            job_event(
+                "runner_retry",
+                7,
+                host="db1",
+                task="Restore aside goes on",
+                play="Prepare",
+                resolved_action="sre.rollback.restore_progress",
+                res=look,
+            )
+        ]
+    )
+
+    assert (draft.type, draft.subject, draft.counter) == ("progress.reported", "db1", 7)
+    assert draft.data == {
+        "host": "db1", "task": "Restore aside goes on", "phase": "Prepare", "step": "restore",
+        "percent": 41.5, "bytes_done": 220, "bytes_total": 524, "remaining": 40.2,
+    }  # fmt: skip

@@ -1,0 +1,54 @@
+"""What a drill says at its end about the orders that no backup has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rollback_playbook.cli.drill_verdict import at_risk
+
+_COUNTED = {"orders": 60, "counted": 60, "said": "…", "right": True}
+_KEPT = {"orders": 60, "missing": 0, "in": "/salvage/1"}
+_MERGED = {"orders": 60, "wrong": {"orders": 0, "order_lines": 0}, "healthy": True}
+
+
+def test_orders_that_were_counted_kept_and_merged_back_are_three_good_lines() -> None:
+    lines = list(at_risk(_COUNTED, _KEPT, _MERGED))
+
+    assert [good for good, _ in lines] == [True, True, True]
+    assert "the decision said that 60 orders were written" in lines[0][1]
+    assert "these 60 orders stand in /salvage/1" in lines[1][1]
+    assert "merged back: these 60 orders are live again" in lines[2][1]
+
+
+@pytest.mark.parametrize(
+    ("counted", "kept", "merged", "words"),
+    [
+        pytest.param(
+            {**_COUNTED, "counted": None, "right": False}, {}, {}, "said nothing of them",
+            id="not counted",
+        ),
+        pytest.param(
+            {**_COUNTED, "counted": 59, "right": False}, {}, {}, "the decision said 59",
+            id="counted wrongly",
+        ),
+        pytest.param({}, {**_KEPT, "missing": 2}, {}, "NOT kept: 2 of 60", id="not kept"),
+        pytest.param(
+            {}, {}, {**_MERGED, "wrong": {"orders": 1, "order_lines": 2}}, "3 rows are missing",
+            id="merged wrongly",
+        ),
+        pytest.param({}, {}, {"healthy": False}, "NOT merged back", id="merge refused"),
+    ],
+)  # fmt: skip
+def test_what_was_not_proved_is_a_bad_line(
+    counted: dict[str, Any], kept: dict[str, Any], merged: dict[str, Any], words: str
+) -> None:
+    (line,) = at_risk(counted, kept, merged)
+
+    assert line[0] is False
+    assert words in line[1]
+
+
+def test_drill_without_a_restore_says_nothing_of_orders() -> None:
+    assert list(at_risk({}, {}, {})) == []

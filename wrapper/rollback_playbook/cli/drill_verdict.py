@@ -1,0 +1,122 @@
+"""The lines a drill ends with: what was proved, and how long users had to wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rollback_playbook.errors import ExitCode, RollbackError
+
+if TYPE_CHECKING:
+    from rollback_playbook.lab.prober import Seen
+    from rollback_playbook.record.folder import IncidentFolder
+
+#: Whether it is as it should be, and a sentence about it.
+Line = tuple[bool, str]
+
+#: The outage that a drill on the lab as shipped must not exceed, in seconds.
+_OUTAGE_TARGET = 3.0
+
+
+def healthy(code: ExitCode) -> Line:
+    """The outcome of the scenario itself."""
+    good = code is ExitCode.HEALTHY
+    return good, "healthy" if good else f"not healthy: exit code {int(code)}"
+
+
+def data(proof: Mapping[str, Any]) -> Iterator[Line]:
+    """The restored tables against the backup; nothing when none was restored."""
+    if not proof:
+        return
+    different = proof["different"]
+    good = not different
+    text = (
+        f"data whole again: {proof['tables']} tables, {proof['rows']:,} rows are those of backup "
+        f"{proof['backup']}"
+    )
+    yield good, text if good else f"data differ from the backup: {', '.join(different)}"
+
+
+def at_risk(
+    counted: Mapping[str, Any], kept: Mapping[str, Any], merged: Mapping[str, Any]
+) -> Iterator[Line]:
+    """Orders placed after the backup: counted, kept, and merged back where that was asked."""
+    if counted:
+        yield _counted(counted)
+    if kept:
+        missing = kept["missing"]
+        yield (
+            not missing,
+            f"kept: these {kept['orders']} orders stand in {kept['in']}"
+            if not missing
+            else f"NOT kept: {missing} of {kept['orders']} orders are in no file",
+        )
+    if merged:
+        yield _merged(merged)
+
+
+def _counted(counted: Mapping[str, Any]) -> Line:
+    orders = counted["orders"]
+    if counted["right"]:
+        return True, (
+            f"counted beforehand: the decision said that {orders} orders were written since the "
+            "backup, before anything was changed"
+        )
+    said = counted["counted"]
+    return False, (
+        f"counted wrongly: {orders} orders were written since the backup, the decision said "
+        f"{'nothing of them' if said is None else said}"
+    )
+
+
+def _merged(merged: Mapping[str, Any]) -> Line:
+    wrong = sum(merged.get("wrong", {}).values())
+    if merged.get("healthy") and not wrong:
+        return True, (
+            f"merged back: these {merged['orders']} orders are live again, each as it was placed"
+        )
+    return False, f"NOT merged back: {wrong} rows are missing or differ"
+
+
+def record(ok: bool, events: int) -> Line:
+    """Whether the incident's record holds."""
+    if ok:
+        return True, f"record verified: {events} events, nothing changed or missing"
+    return False, "record NOT verified: rollback-playbook incidents verify last"
+
+
+def outage(
+    seen: Seen | None, window: Seen | None, broken: float, rollback: float
+) -> Iterator[Line]:
+    """What users had to wait, during the rollback and since the fault."""
+    if seen is None or window is None:
+        yield False, "the prober saw nothing"
+        return
+    yield (
+        window.seconds <= _OUTAGE_TARGET,
+        f"outage seen by users: {window.seconds:.2f} s without service during the rollback "
+        f"(target {_OUTAGE_TARGET:.0f} s), {window.failed} of {window.requests} requests "
+        "failed",
+    )
+    first = seen.first_fault or broken
+    yield (
+        True,
+        f"since the first fault, {rollback - first:.1f} s before the rollback: "
+        f"{seen.seconds:.2f} s without service, {seen.failed} requests failed, "
+        f"{seen.wrong} answers were wrong",
+    )
+
+
+def target(folder: IncidentFolder) -> Line:
+    """The whole procedure against its target time."""
+    from rollback_playbook.record.reading import read_events
+    from rollback_playbook.record.summary import summary_of
+    from rollback_playbook.report.clock import duration
+
+    summary = summary_of(read_events(folder.events))
+    seconds, wanted = summary.get("seconds"), summary.get("target_seconds")
+    if seconds is None or wanted is None:
+        raise RollbackError(f"the record of {folder.id} has no times")
+    met = seconds <= wanted
+    word = "met" if met else "missed"
+    return met, f"target {word}: {duration(seconds)} from Declare to Close, of {duration(wanted)}"
