@@ -69,7 +69,7 @@ def test_staged_backup_is_only_swapped_in_and_its_cost_is_known_to_the_row(
     place_orders(working.lab.state().url, 3, customers=WITHOUT_DISCOUNT)
     lifecycle.break_release(working.lab.directory)
 
-    done = working.types("full", "-i", "lab", "--json")
+    done = working.types("full", "-i", "lab", "--json", "-e", "database_count_timeout=60")
 
     events = [json.loads(line) for line in done.stdout.splitlines()]
     restores = [

@@ -200,12 +200,13 @@ async def _probe(url: str, file: Path) -> None:
         loop.add_signal_handler(number, stop.set)
     parent = os.getppid()
     limits = httpx.Limits(max_connections=RATE * 2, max_keepalive_connections=RATE)
-    async with (
-        httpx.AsyncClient(base_url=url, timeout=_TIMEOUT_SECONDS, limits=limits) as client,
-        asyncio.TaskGroup() as group,
-    ):
-        prices = await _prices(client)
-        with file.open("a", encoding="ascii", buffering=1) as out:
+    # Every answer is written, however late it comes: the file is closed after the last one.
+    with file.open("a", encoding="ascii", buffering=1) as out:
+        async with (
+            httpx.AsyncClient(base_url=url, timeout=_TIMEOUT_SECONDS, limits=limits) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            prices = await _prices(client)
             tick = 0
             began = loop.time()
             while not stop.is_set() and os.getppid() == parent:
@@ -213,7 +214,6 @@ async def _probe(url: str, file: Path) -> None:
                 tick += 1
                 wait = began + tick / RATE - loop.time()
                 await asyncio.sleep(max(wait, 0))
-            await asyncio.sleep(_TIMEOUT_SECONDS)
 
 
 def _path(tick: int) -> str:
