@@ -14,7 +14,9 @@ from tests.unit.wrapper.record.builders import Workplace
 from tests.unit.wrapper.record.story import full_rollback
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-_CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+_CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(_CHROMIUM is None, reason="no chromium: apt-get install chromium"),
