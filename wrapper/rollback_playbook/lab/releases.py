@@ -13,24 +13,27 @@ _SOURCES = Path(__file__).parent
 
 
 def write_releases(lab: Lab) -> None:
-    """Both releases; 1.1.0 is 1.0.0 with a few files on top, as a commit would be."""
-    for version, overlays in ((GOOD, ()), (BAD, ("shop_1_1_0",))):
-        target = release_folder(lab, version)
-        if target.exists():
-            continue
-        partial = target.with_name(f".{version}")
-        shutil.rmtree(partial, ignore_errors=True)
-        for source in ("shop", *overlays):
-            shutil.copytree(
-                _SOURCES / source,
-                partial,
-                dirs_exist_ok=True,
-                ignore=shutil.ignore_patterns("__pycache__"),
-            )
-        (partial / "VERSION").write_text(version + "\n", encoding="ascii")
-        partial.rename(target)
+    """The good release, and the bad one that most drills deploy."""
+    for version in RELEASES:
+        write_release(lab, version)
     if not lab.current.is_symlink():
         link(lab, GOOD)
+
+
+def write_release(lab: Lab, version: str) -> None:
+    """The shop with a few files on top, as a commit would be; what is there already stays."""
+    target = release_folder(lab, version)
+    if target.exists():
+        return
+    partial = target.with_name(f".{version}")
+    shutil.rmtree(partial, ignore_errors=True)
+    for source in (_SOURCES / "shop", _SOURCES / "overlays" / version):
+        if source.is_dir():
+            shutil.copytree(
+                source, partial, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
+            )
+    (partial / "VERSION").write_text(version + "\n", encoding="ascii")
+    partial.rename(target)
 
 
 def release_folder(lab: Lab, version: str) -> Path:

@@ -99,6 +99,17 @@ def seed(state: LabState, migrations: Path) -> None:
         connection.execute(f"ALTER DATABASE {partial} RENAME TO {_DATABASE}")
 
 
+def answers(state: LabState) -> bool:
+    """Whether PostgreSQL takes connections."""
+    import psycopg
+
+    try:
+        connect(state, "postgres").close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
 def connect(state: LabState, database: str) -> psycopg.Connection[tuple[object, ...]]:
     """A connection as the lab's superuser, in autocommit mode."""
     import psycopg

@@ -6,9 +6,12 @@ Every answer is waited for with a limit: after a crash, a stranger may listen on
 from __future__ import annotations
 
 import http.client
+import os
+import signal
 import subprocess
 import xmlrpc.client
 from base64 import b64encode
+from contextlib import suppress
 from typing import Any
 
 from rollback_playbook.errors import RollbackError
@@ -73,6 +76,21 @@ def programs(state: LabState) -> dict[str, str]:
     except (_UnreachableError, xmlrpc.client.Fault):
         return {}
     return {each["name"]: f"{each['statename']} {each['description']}".strip() for each in found}
+
+
+def pid(state: LabState, program: str) -> int:
+    """The process of a program that runs; raises RollbackError when it does not."""
+    found = _call(state, "getProcessInfo", program, seconds=_ANSWER_SECONDS)
+    if not found["pid"]:
+        raise RollbackError(f"the lab's {program} does not run: {found['statename']}")
+    return int(found["pid"])
+
+
+def kill(state: LabState, program: str) -> None:
+    """End a program and its children as a power cut does, without starting it again."""
+    with suppress(RollbackError, ProcessLookupError):
+        os.killpg(pid(state, program), signal.SIGKILL)
+    stop(state, program)
 
 
 def start(state: LabState, program: str) -> None:

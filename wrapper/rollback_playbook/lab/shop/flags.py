@@ -8,6 +8,8 @@ import threading
 CHECKOUT = "checkout"
 #: Whether products are recommended, which costs the database the most.
 RECOMMENDATIONS = "recommendations"
+#: Whether costly pages are limited for each address: on when the shop is in trouble.
+RATE_LIMITING = "rate_limiting"
 
 _LOAD_SECONDS = 2
 

@@ -1,7 +1,8 @@
 """The shop: a small service with everything a rollback has to bring back.
 
 Its configuration comes from the environment: SHOP_PORT, SHOP_DATABASE (libpq's keywords),
-SHOP_CACHE_PORT, SHOP_PAYMENT_URL, SHOP_FLAGS (flagd's file).
+SHOP_CACHE_PORT, SHOP_PAYMENT_URL, SHOP_FLAGS (flagd's file), SHOP_THREADS, SHOP_POOL_MIN,
+SHOP_POOL_MAX, SHOP_MEMORY_LIMIT_MB (told on the metrics page, for whoever watches).
 """
 
 from __future__ import annotations
@@ -13,34 +14,43 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from flags import CHECKOUT, RECOMMENDATIONS, Flags
+from accounts import Accounts
+from flags import CHECKOUT, RATE_LIMITING, RECOMMENDATIONS, Flags
 from flask import Flask, Response, abort, g, jsonify, request
 from payments import Payments, PaymentUnavailableError
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+from rate_limit import RateLimit
+from recommendations import bought_together
 from store import Basket, Store
 from werkzeug.exceptions import HTTPException
 
 RELEASE = (Path(__file__).parent / "VERSION").read_text(encoding="ascii").strip()
 
 _TOO_MANY = 1_000_000
+_COSTLY_PER_SECOND = 5
 
 _REQUESTS = Counter("http_requests_total", "Requests answered.", ["method", "status"])
 _SECONDS = Histogram("http_request_duration_seconds", "Time to answer.", ["method"])
 _INFO = Gauge("shop_release_info", "1 for the release that runs.", ["release"])
+_LIMIT = Gauge("shop_memory_limit_bytes", "Resident memory that the shop was given.")
 
 
 def create_app() -> Flask:
     """The application, connected to what its environment names."""
     app = Flask(__name__)
-    store = Store(os.environ["SHOP_DATABASE"], int(os.environ["SHOP_CACHE_PORT"]))
+    cache_port = int(os.environ["SHOP_CACHE_PORT"])
+    connections = (int(os.environ["SHOP_POOL_MIN"]), int(os.environ["SHOP_POOL_MAX"]))
+    store = Store(os.environ["SHOP_DATABASE"], cache_port, connections=connections)
     flags = Flags(os.environ["SHOP_FLAGS"])
-    payments = Payments(
-        url=os.environ["SHOP_PAYMENT_URL"], cache_port=int(os.environ["SHOP_CACHE_PORT"])
-    )
+    payments = Payments(url=os.environ["SHOP_PAYMENT_URL"], cache_port=cache_port)
     _INFO.labels(RELEASE).set(1)
+    _LIMIT.set(int(os.environ["SHOP_MEMORY_LIMIT_MB"]) * 2**20)
     _measure(app)
     _watch_routes(app, store)
-    _read_routes(app, store, flags)
+    _read_routes(app, store)
+    _costly_routes(
+        app, store, flags, RateLimit(cache_port=cache_port, per_second=_COSTLY_PER_SECOND)
+    )
     _write_routes(app, store, _Checkout(store, payments, flags))
     app.register_error_handler(HTTPException, _in_words)
     return app
@@ -72,7 +82,16 @@ def _watch_routes(app: Flask, store: Store) -> None:
         return jsonify(body | {"schema": store.schema_version()}), HTTPStatus.OK
 
 
-def _read_routes(app: Flask, store: Store, flags: Flags) -> None:
+def _read_routes(app: Flask, store: Store) -> None:
+    accounts = Accounts(store)
+
+    @app.get("/account")
+    def account() -> tuple[Response, int]:
+        found = accounts.page(_token())
+        if found is None:
+            abort(HTTPStatus.UNAUTHORIZED, "log in first")
+        return jsonify(found), HTTPStatus.OK
+
     @app.get("/orders/<int:number>")
     def order(number: int) -> tuple[Response, int]:
         found = store.order(number)
@@ -83,10 +102,16 @@ def _read_routes(app: Flask, store: Store, flags: Flags) -> None:
         found = store.product(number)
         return (jsonify(found), HTTPStatus.OK) if found else _missing("product", number)
 
+
+def _costly_routes(app: Flask, store: Store, flags: Flags, limit: RateLimit) -> None:
     @app.get("/products/<int:number>/recommendations")
     def recommendations(number: int) -> tuple[Response, int]:
-        found = store.bought_together(number) if flags.is_on(RECOMMENDATIONS) else []
-        return jsonify(products=found), HTTPStatus.OK
+        if not flags.is_on(RECOMMENDATIONS):
+            return jsonify(products=[]), HTTPStatus.OK
+        address = request.headers.get("X-Real-IP", request.remote_addr or "")
+        if flags.is_on(RATE_LIMITING) and not limit.allows(address):
+            return jsonify(error="ask less often"), HTTPStatus.TOO_MANY_REQUESTS
+        return jsonify(products=bought_together(store, number)), HTTPStatus.OK
 
 
 def _write_routes(app: Flask, store: Store, checkout: _Checkout) -> None:
@@ -164,4 +189,5 @@ def _in_words(error: HTTPException) -> tuple[Response, int]:
 if __name__ == "__main__":
     from waitress import serve
 
-    serve(create_app(), host="127.0.0.1", port=int(os.environ["SHOP_PORT"]), threads=8)
+    threads = int(os.environ["SHOP_THREADS"])
+    serve(create_app(), host="127.0.0.1", port=int(os.environ["SHOP_PORT"]), threads=threads)

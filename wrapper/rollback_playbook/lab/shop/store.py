@@ -39,13 +39,14 @@ class Basket:
 class Store:
     """Checks a connection before it is used: the database behind it may have been swapped."""
 
-    def __init__(self, conninfo: str, cache_port: int) -> None:
+    def __init__(self, conninfo: str, cache_port: int, *, connections: tuple[int, int]) -> None:
+        """``connections``: how many are held at least, and opened at most."""
         self._pool: ConnectionPool[psycopg.Connection[dict[str, Any]]] = ConnectionPool(
             conninfo,
             kwargs={"autocommit": True, "row_factory": dict_row},
             check=self._check,
-            min_size=2,
-            max_size=8,
+            min_size=connections[0],
+            max_size=connections[1],
             timeout=_TIMEOUT_SECONDS,
             reconnect_timeout=_RECONNECT_SECONDS,
             open=True,
@@ -69,19 +70,19 @@ class Store:
 
     def schema_version(self) -> int:
         """The newest migration that was applied."""
-        row = self._one("SELECT max(version) AS version FROM schema_migrations")
+        row = self.one("SELECT max(version) AS version FROM schema_migrations")
         return int(row["version"]) if row else 0
 
     def order(self, number: int) -> dict[str, Any] | None:
         """An order with its lines, and what its customer saves."""
-        row = self._one(
+        row = self.one(
             "SELECT o.id, o.status, o.total, c.name AS customer, c.loyalty_tier"
             " FROM orders o JOIN customers c ON c.id = o.customer_id WHERE o.id = %s",
             number,
         )
         if row is None:
             return None
-        lines = self._all(
+        lines = self.all(
             "SELECT product_id, quantity, price FROM order_lines WHERE order_id = %s", number
         )
         discount = pricing.loyalty_discount(row["total"], row.pop("loyalty_tier"))
@@ -100,7 +101,7 @@ class Store:
             if cached is not None:
                 found: dict[str, Any] = json.loads(str(cached))
                 return found
-        row = self._one("SELECT id, name, price FROM products WHERE id = %s", number)
+        row = self.one("SELECT id, name, price FROM products WHERE id = %s", number)
         if row is None:
             return None
         shown = {**row, "price": str(pricing.shown_price(row["price"]))}
@@ -109,21 +110,10 @@ class Store:
             self._cache.set(key, json.dumps(shown), ex=_CACHE_SECONDS)
         return shown
 
-    def bought_together(self, product: int) -> list[int]:
-        """The three products that are most often in an order with this one."""
-        rows = self._all(
-            "SELECT other.product_id FROM order_lines line"
-            " JOIN order_lines other USING (order_id)"
-            " WHERE line.product_id = %s AND other.product_id <> line.product_id"
-            " GROUP BY other.product_id ORDER BY count(*) DESC, other.product_id LIMIT 3",
-            product,
-        )
-        return [int(row["product_id"]) for row in rows]
-
     def is_customer(self, customer: int, email: str) -> bool:
         """Whether number and address belong together."""
         query = "SELECT 1 FROM customers WHERE id = %s AND email = %s"
-        return self._one(query, customer, email) is not None
+        return self.one(query, customer, email) is not None
 
     def open_session(self, customer: int) -> str:
         """A token for this customer."""
@@ -138,7 +128,7 @@ class Store:
 
     def price(self, product: int, quantity: int) -> Basket | None:
         """A basket at the shown price, or None when there is no such product."""
-        row = self._one("SELECT price FROM products WHERE id = %s", product)
+        row = self.one("SELECT price FROM products WHERE id = %s", product)
         if row is None:
             return None
         price = pricing.shown_price(row["price"])
@@ -168,10 +158,12 @@ class Store:
             self._pool.check()
             raise
 
-    def _one(self, query: str, *values: object) -> dict[str, Any] | None:
-        rows = self._all(query, *values)
+    def one(self, query: str, *values: object) -> dict[str, Any] | None:
+        """The first row, or None."""
+        rows = self.all(query, *values)
         return rows[0] if rows else None
 
-    def _all(self, query: str, *values: object) -> list[dict[str, Any]]:
+    def all(self, query: str, *values: object) -> list[dict[str, Any]]:
+        """Every row."""
         with self._pool.connection() as connection:
             return connection.execute(query, values).fetchall()
