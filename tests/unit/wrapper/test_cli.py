@@ -114,3 +114,64 @@ def test_variables_are_taken_in_every_form_ansible_takes(tmp_path: Path) -> None
 def test_malformed_variables_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_variables([text])
+
+
+def test_list_is_a_table_with_the_fastest_scenario_first(run) -> None:  # type: ignore[no-untyped-def]
+    code, out, _ = run("list")
+
+    assert code == 0
+    names = [row.split()[0] for row in out.splitlines() if row[:1] == " " and row[1:2].isalpha()]
+    assert names[0] == "scenario", out[:500]
+    assert names.index("traffic-pause") < names.index("application") < names.index("full")
+
+
+def test_the_page_of_the_scenarios_is_what_the_playbooks_say(run) -> None:  # type: ignore[no-untyped-def]
+    page = Path(__file__).parents[3] / "docs" / "reference" / "scenarios.md"
+
+    _, out, _ = run("list", "--markdown")
+
+    assert page.read_text(encoding="utf-8") == out, "rollback-playbook list --markdown > " + str(
+        page
+    )
+
+
+def test_drill_names_what_it_breaks_for_every_scenario(run) -> None:  # type: ignore[no-untyped-def]
+    code, out, _ = run("drill", "--help")
+
+    assert code == 0
+    assert "payment-failure" in out
+    assert "the payment provider hangs" in out
+
+
+def test_drill_history_begins_empty_and_then_shows_each_drill(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    from rollback_playbook.record.drill_log import Drill, append_drill
+
+    _, _, nothing = run("drill", "history")
+    for seconds in (20.0, 30.0):
+        append_drill(
+            tmp_path / "state",
+            Drill("2026-03-01T03:00:00Z", "full", "lab", "i", 0, seconds=seconds,
+                  target_seconds=900, phases={"Switch": 0.8}),
+        )  # fmt: skip
+    _, out, _ = run("drill", "history")
+
+    assert "no drill so far" in nothing
+    assert out.count("full") == 2
+    assert "Switch" in out
+    assert "slower" in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        pytest.param(["drill"], "which scenario?", id="no scenario"),
+        pytest.param(["drill", "--all", "full"], "exclude each other", id="both"),
+        pytest.param(["drill", "fulll"], "fulll", id="unknown scenario"),
+        pytest.param(["lab", "break", "--fault", "fire"], "no fault named", id="unknown fault"),
+    ],
+)
+def test_a_drill_misspelt_has_code_2_and_breaks_nothing(run, argv: list[str], words: str) -> None:  # type: ignore[no-untyped-def]
+    code, _, err = run(*argv)
+
+    assert code == 2
+    assert words in err

@@ -21,8 +21,8 @@ _COMMANDS = {
     "plan": ("plan", "plan", "What a scenario would do, and to which hosts; changes nothing."),
     "incidents": ("incidents", "incidents", "The records: list, show, timeline, report, verify …"),
     "backups": ("backups", "backups", "Verified backups: list, create, verify, stage."),
-    "lab": ("lab", "lab", "The embedded lab: up, down, status, break."),
-    "drill": ("drill", "drill", "Break the lab, roll it back, prove it, compare with the target."),
+    "lab": ("lab", "lab", "The embedded lab: up, down, status, break, mend."),
+    "drill": ("drills", "drills", "Break the lab, bring it back, prove it; drill history, --all."),
     "doctor": ("doctor", "doctor", "Whether this machine and an environment are ready."),
 }  # fmt: skip
 

@@ -24,25 +24,12 @@ _ORDERS = 60
 _FAULT_SECONDS = 2.0
 
 
-@dataclass(frozen=True)
-class _Fault:
-    """What is done to the lab before a scenario is worth drilling."""
-
-    #: With its migration the bad release damages data, and the database is restored.
-    migrate: bool
-    #: Whether what users wrote since the backup is merged back afterwards.
-    merge: bool = False
-
-
-_FAULTS = {
-    "application": _Fault(migrate=False),
-    "emergency": _Fault(migrate=True),
-    "full": _Fault(migrate=True, merge=True),
-}
+#: The scenario after whose drill what users wrote since the backup is merged back.
+_MERGED = "full"
 
 
 @click.command()
-@click.argument("scenario", type=click.Choice(sorted(_FAULTS)))
+@click.argument("scenario")
 @click.option(
     "--dir",
     "directory",
@@ -63,10 +50,10 @@ def drill(
 ) -> int:
     """Break a real system on this machine, bring it back, and look with a user's eyes.
 
-    Starts the lab when it is not up, backs it up, lets customers buy, deploys the bad release,
-    runs the scenario, and compares the restored data with the backup, row for row. Orders that
-    were placed after the backup have to be counted beforehand, kept, and, in the drill of full,
-    merged back.
+    Starts the lab when it is not up, backs it up, lets customers buy, causes what the scenario is
+    for, runs it, and asks from outside whether anything of it is still felt. Where data were
+    damaged, they are compared with the backup, row for row: orders that were placed after it have
+    to be counted beforehand, kept, and, in the drill of full, merged back.
     """  # fmt: skip
     from rollback_playbook.cli.lab import back_up, start_lab
     from rollback_playbook.lab.places import Lab, lab_directory
@@ -102,11 +89,12 @@ class _Drill:
     """One drill on a lab that is up and backed up."""
 
     def __init__(self, settings: Settings, scenario: str, lab: Lab, *, as_json: bool) -> None:
+        from rollback_playbook.lab.breaking import fault_for
         from rollback_playbook.lab.proof import newest_backup
 
         self._settings = settings
         self._scenario = scenario
-        self._fault = _FAULTS[scenario]
+        self._fault = fault_for(scenario)
         self._lab = lab
         self._as_json = as_json
         self._backup = newest_backup(lab)
@@ -138,13 +126,13 @@ class _Drill:
             self._found.rollback = time.time()
             finished = self._run(
                 self._scenario,
-                reason="drill: release 1.1.0 damages orders",
+                reason=f"drill: {self._fault.title}",
                 measure=lambda progress: self._measure(prober, progress),
             )
         finally:
             prober.stop()
         print_finish(finished)
-        if self._fault.merge and finished.exit_code is ExitCode.HEALTHY:
+        if self._scenario == _MERGED and finished.exit_code is ExitCode.HEALTHY:
             self._merge(finished)
         return self._tell(finished)
 
@@ -171,7 +159,7 @@ class _Drill:
         )
 
     def _break(self, prober: Prober) -> None:
-        from rollback_playbook.lab import lifecycle
+        from rollback_playbook.lab.breaking import break_lab
         from rollback_playbook.lab.orders import WITHOUT_DISCOUNT, place_orders
         from rollback_playbook.lab.proof import written_since
 
@@ -179,8 +167,9 @@ class _Drill:
         self._written = written_since(self._lab, self._backup)
         _step(f"customers buy: {bought} orders since the backup")
         self._found.broken = time.time()
-        _step("a bad deployment: release 1.1.0")
-        lifecycle.break_release(self._lab.directory, migrate=self._fault.migrate)
+        _step(self._fault.title)
+        for symptom in break_lab(self._lab.directory, self._fault):
+            click.echo(f"  {symptom}", err=True)
         time.sleep(_FAULT_SECONDS)
         _tell_fault(prober.so_far(), since=self._found.broken)
 
@@ -202,7 +191,7 @@ class _Drill:
             },
         )
         self._restore = str(progress.decision.get("restore_id", ""))
-        if not self._fault.migrate or self._written is None:
+        if not self._fault.damages_data or self._written is None:
             return
         found.data = proof.compare_with_backup(
             self._lab, str(progress.decision.get("backup") or self._backup)
@@ -245,6 +234,7 @@ class _Drill:
         record = verify(finished.folder, Keyring(self._settings.keys_dir))
         proofs = [
             verdict.healthy(finished.exit_code),
+            verdict.felt(self._fault.symptoms(self._lab)),
             *verdict.data(found.data),
             *verdict.at_risk(found.counted, found.kept, found.merged),
             verdict.record(record.ok, record.events),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rollback_playbook.errors import ExitCode, RollbackError
@@ -22,6 +22,11 @@ def healthy(code: ExitCode) -> Line:
     """The outcome of the scenario itself."""
     good = code is ExitCode.HEALTHY
     return good, "healthy" if good else f"not healthy: exit code {int(code)}"
+
+
+def felt(symptoms: Sequence[str]) -> Line:
+    """What is still wrong when one asks from outside, as before the scenario."""
+    return not symptoms, f"still: {'; '.join(symptoms)}" if symptoms else "nothing of it is felt"
 
 
 def data(proof: Mapping[str, Any]) -> Iterator[Line]:

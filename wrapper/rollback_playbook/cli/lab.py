@@ -41,7 +41,7 @@ def up(settings: Settings, directory: Path | None, scale: float) -> None:
 @click.option("--purge", is_flag=True, help="Remove its folder too.")
 def down(directory: Path | None, purge: bool) -> None:
     """End every process of it."""
-    _require_extra()
+    require_extra()
     from rollback_playbook.lab import lifecycle
 
     place = _place(directory)
@@ -55,7 +55,7 @@ def down(directory: Path | None, purge: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(directory: Path | None, as_json: bool) -> int:
     """What runs, and what users get; exit code 3 when it is not up."""
-    _require_extra()
+    require_extra()
     from rollback_playbook.lab import lifecycle
 
     found = lifecycle.status(_place(directory))
@@ -71,21 +71,43 @@ def status(directory: Path | None, as_json: bool) -> int:
 
 @lab.command("break")
 @_DIRECTORY
-@click.option("--code-only", is_flag=True, help="The bad release without its migration.")
-def break_(directory: Path | None, code_only: bool) -> None:
-    """Deploy release 1.1.0: it damages data and fails one request in five."""
-    _require_extra()
-    from rollback_playbook.lab import lifecycle
+@click.option("--fault", "name", default="", metavar="NAME", help="Which; --list names them.")
+@click.option("--code-only", is_flag=True, help="The same as --fault bad-code.")
+@click.option("--list", "as_list", is_flag=True, help="The faults, and the scenarios for them.")
+def break_(directory: Path | None, name: str, code_only: bool, as_list: bool) -> None:
+    """Cause a fault; without --fault release 1.1.0, which damages data and fails requests."""
+    require_extra()
+    from rollback_playbook.lab.breaking import break_lab, fault_named
+    from rollback_playbook.lab.faults import FAULTS
+
+    if as_list:
+        width = max(len(fault.name) for fault in FAULTS)
+        for each in FAULTS:
+            click.echo(f"{each.name:<{width}}  {each.title}  [{', '.join(each.scenarios)}]")
+        return
+    if code_only and name:
+        raise UsageError("--fault and --code-only exclude each other")
+    fault = fault_named(name or ("bad-code" if code_only else FAULTS[0].name))
+    symptoms = break_lab(_place(directory), fault)
+    click.echo(f"{fault.title}: {'; '.join(symptoms)}", err=True)
+    click.echo(f"  next: rollback-playbook {fault.scenarios[0]} -i lab", err=True)
+
+
+@lab.command()
+@_DIRECTORY
+def mend(directory: Path | None) -> None:
+    """Take every fault out again but for damaged data, which only a restore mends."""
+    require_extra()
+    from rollback_playbook.lab.mending import mend_lab
 
     place = _place(directory)
-    lifecycle.break_release(place, migrate=not code_only)
-    damage = "the data are whole" if code_only else "totals are wrong, order lines orphaned"
-    click.echo(f"release 1.1.0 runs in {place}: requests fail, {damage}", err=True)
+    mend_lab(place)
+    click.echo(f"the lab in {place} is as it was shipped: release 1.0.0, healthy", err=True)
 
 
 def start_lab(settings: Settings, directory: Path, *, scale: float) -> None:
     """Start the lab; what has no backup yet gets one, and its release is marked good."""
-    _require_extra()
+    require_extra()
     from rollback_playbook.lab import lifecycle
     from rollback_playbook.lab.places import Lab
 
@@ -112,7 +134,7 @@ def _place(directory: Path | None) -> Path:
     return directory.absolute() if directory else lab_directory()
 
 
-def _require_extra() -> None:
+def require_extra() -> None:
     """The lab's programs come with an extra; say so instead of naming a missing module."""
     from importlib.util import find_spec
 

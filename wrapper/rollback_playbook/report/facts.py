@@ -13,21 +13,13 @@ from rollback_playbook.report.view import Change, Gate, Note, Row, Window
 _LONGEST = 300
 _DATA_FACTS = frozenset(
     {
-        "backup", "basis", "conflicts", "downtime_ms", "export", "failed_checks", "merge", "merged",
+        "backup", "conflicts", "downtime_ms", "export", "failed_checks", "merge", "merged",
         "not_merged", "outcome", "predecessor", "summary", "tables", "total", "unmerged",
     }
 )  # fmt: skip
 _DATA_MODULES = frozenset(
     f"sre.rollback.{name}"
-    for name in (
-        "pg_backup_verified",
-        "pg_data_at_risk",
-        "pg_integrity",
-        "pg_point_in_time",
-        "pg_restore_verified",
-        "pg_salvage",
-        "sqlite_restore_verified",
-    )
+    for name in ("pg_backup_verified", "pg_integrity", "pg_restore_verified", "pg_salvage")
 )
 
 

@@ -14,9 +14,7 @@ from tests.unit.wrapper.record.builders import Workplace
 from tests.unit.wrapper.record.story import full_rollback
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-_CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+_CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(_CHROMIUM is None, reason="no chromium: apt-get install chromium"),

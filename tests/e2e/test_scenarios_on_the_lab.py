@@ -1,0 +1,216 @@
+"""Every scenario, tested by really breaking what it mends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from rollback_playbook.lab import seeding, supervision
+from rollback_playbook.lab.asking import answer, log_in
+from rollback_playbook.lab.breaking import break_lab, fault_for
+from rollback_playbook.lab.certificates import issue
+from rollback_playbook.lab.mending import mend_lab
+from rollback_playbook.lab.orders import place_orders
+from tests.e2e.conftest import Operator
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+_SLOW = pytest.mark.drill
+
+
+@pytest.fixture
+def shop(working: Operator) -> Iterator[Operator]:
+    """The lab as it was shipped, before the test and for the next one."""
+    mend_lab(working.lab.directory)
+    yield working
+    mend_lab(working.lab.directory)
+
+
+def _break(shop: Operator, scenario: str) -> list[str]:
+    return break_lab(shop.lab.directory, fault_for(scenario))
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        "configuration",
+        "request-isolation",
+        pytest.param("application-config", marks=_SLOW),
+        pytest.param("cache-flush", marks=_SLOW),
+        pytest.param("complete-failure", marks=_SLOW),
+        pytest.param("connection-pool", marks=_SLOW),
+        pytest.param("feature-flags", marks=_SLOW),
+        pytest.param("memory-leak", marks=_SLOW),
+        pytest.param("payment-failure", marks=_SLOW),
+        pytest.param("tls-certificates", marks=_SLOW),
+        pytest.param("websocket", marks=_SLOW),
+    ],
+)
+def test_scenario_mends_what_it_is_for(shop: Operator, scenario: str) -> None:
+    fault = fault_for(scenario)
+    felt = _break(shop, scenario)
+
+    done = shop.types(scenario, "-i", "lab", "--reason", fault.title)
+
+    assert felt
+    assert done.returncode == 0, done.stderr
+    assert fault.symptoms(shop.lab) == []
+
+
+@_SLOW
+def test_request_isolation_ends_every_session(shop: Operator) -> None:
+    port = shop.lab.state().ports["nginx"]
+    token = log_in(port, 3)
+    _break(shop, "request-isolation")
+
+    done = shop.types("request-isolation", "-i", "lab")
+
+    assert done.returncode == 0, done.stderr
+    assert answer(port, "/account", token=token)[0] == 401
+    assert shop.health()["release"] == "1.0.0"
+
+
+@_SLOW
+def test_application_config_brings_release_and_environment_file_back_together(
+    shop: Operator,
+) -> None:
+    before = shop.lab.environment_file.read_bytes()
+    _break(shop, "application-config")
+
+    done = shop.types("application-config", "-i", "lab")
+
+    assert done.returncode == 0, done.stderr
+    assert shop.lab.environment_file.read_bytes() == before
+    assert shop.health() == {"status": "ok", "release": "1.0.0", "schema": 1}
+
+
+@_SLOW
+def test_connection_pool_lowers_the_limits_and_keeps_what_they_were(shop: Operator) -> None:
+    _break(shop, "connection-pool")
+    raised = shop.lab.environment_file.read_text(encoding="utf-8")
+
+    done = shop.types("connection-pool", "-i", "lab")
+
+    assert done.returncode == 0, done.stderr
+    kept = shop.lab.directory / "configuration-backups" / "app" / "tuned"
+    assert raised in [path.read_text(encoding="utf-8") for path in kept.glob("*/0")]
+    with seeding.connect(shop.lab.state(), "shop") as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'shop'"
+        ).fetchone()
+    assert row is not None
+    assert int(str(row[0])) <= 14
+
+
+@_SLOW
+def test_payment_failure_leaves_the_shop_open_without_payments(shop: Operator) -> None:
+    _break(shop, "payment-failure")
+
+    done = shop.types("payment-failure", "-i", "lab")
+
+    assert done.returncode == 0, done.stderr
+    assert place_orders(shop.lab.state().url, 2) == 0
+    assert answer(shop.lab.state().ports["nginx"], "/orders/7")[0] == 200
+
+
+@_SLOW
+def test_performance_regression_sheds_the_load_of_the_crawler(shop: Operator) -> None:
+    break_lab(shop.lab.directory, fault_for("performance-regression"))
+
+    done = shop.types("performance-regression", "-i", "lab")
+
+    assert done.returncode == 0, done.stderr
+    flags = json.loads(shop.lab.flags.read_text(encoding="utf-8"))["flags"]
+    assert flags["recommendations"]["defaultVariant"] == "off"
+    assert flags["rate_limiting"]["defaultVariant"] == "on"
+    port = shop.lab.state().ports["nginx"]
+    assert answer(port, "/products/7/recommendations", timeout=30) == (200, {"products": []})
+
+
+@_SLOW
+def test_complete_failure_starts_the_core_before_what_depends_on_it(shop: Operator) -> None:
+    _break(shop, "complete-failure")
+    started = len(_supervisor_log(shop))
+
+    done = shop.types("complete-failure", "-i", "lab")
+
+    assert done.returncode == 0, done.stderr
+    spawned = [line.split("'")[1] for line in _supervisor_log(shop)[started:] if "spawned" in line]
+    order = [spawned.index(name) for name in ("postgres", "valkey", "shop", "nginx")]
+    assert order == sorted(order)
+
+
+@_SLOW
+def test_tls_certificates_without_a_good_one_in_the_backup_change_nothing(shop: Operator) -> None:
+    issue(shop.lab.certificates, days_left=-1)
+    kept = shop.types("backup", "-i", "lab")
+    found = (shop.lab.certificates / "shop.pem").read_bytes()
+
+    done = shop.types("tls-certificates", "-i", "lab")
+    mend_lab(shop.lab.directory)
+    shop.types("backup", "-i", "lab", "--take-over")
+
+    assert kept.returncode == 0, kept.stderr
+    assert done.returncode == 3, done.stderr
+    assert "nothing was changed" in done.stderr
+    assert found
+
+
+@_SLOW
+def test_configuration_in_check_mode_shows_the_difference_and_changes_nothing(
+    shop: Operator,
+) -> None:
+    _break(shop, "configuration")
+    before = (shop.lab.nginx / "upstream.conf").read_bytes()
+
+    done = shop.types("configuration", "-i", "lab", "--check")
+
+    assert done.returncode == 0, done.stderr
+    assert (shop.lab.nginx / "upstream.conf").read_bytes() == before
+
+
+@_SLOW
+def test_feature_flags_twice_changes_nothing_the_second_time(shop: Operator) -> None:
+    _break(shop, "feature-flags")
+    shop.types("feature-flags", "-i", "lab")
+    flags = shop.lab.flags.read_bytes()
+
+    again = shop.types("feature-flags", "-i", "lab")
+
+    assert again.returncode == 0, again.stderr
+    assert shop.lab.flags.read_bytes() == flags
+    assert "Flags are in their safe state" not in again.stderr
+
+
+@_SLOW
+def test_a_drill_is_written_down_and_leaves_the_lab_as_it_was(shop: Operator) -> None:
+    done = shop.types("drill", "payment-failure", "--scale", "0.02")
+
+    history = shop.types("drill", "history", "payment-failure", "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert "nothing of it is felt" in done.stderr
+    drilled = json.loads(history.stdout.splitlines()[-1])
+    assert drilled["exit_code"] == 0
+    assert {"Declare", "Protect", "Verify", "Close"} <= set(drilled["phases"])
+    assert drilled["outage_seconds"] is not None
+    assert place_orders(shop.lab.state().url, 1) == 1
+
+
+def test_a_fault_that_is_mended_by_hand_leaves_nothing_behind(shop: Operator) -> None:
+    felt = _break(shop, "payment-failure")
+
+    done = shop.types("lab", "mend")
+
+    assert felt
+    assert done.returncode == 0, done.stderr
+    assert place_orders(shop.lab.state().url, 1) == 1
+    assert all(
+        line.startswith("RUNNING") for line in supervision.programs(shop.lab.state()).values()
+    )
+
+
+def _supervisor_log(shop: Operator) -> list[str]:
+    return (shop.lab.logs / "supervisord.log").read_text(encoding="utf-8").splitlines()
