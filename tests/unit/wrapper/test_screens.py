@@ -173,12 +173,14 @@ def test_live_screen_draws_the_progress_of_a_long_restore() -> None:
         event(1, "phase.started", name="Switch"),
         event(1, "host.started", "db1", task="Restored aside"),
         event(
-            2, "progress.reported", "db1", percent=50, bytes_done=10**9, bytes_total=2 * 10**9
+            2, "progress.reported", "db1",
+            percent=50, bytes_done=10**9, bytes_total=2 * 10**9, remaining=40,
         ),
     )  # fmt: skip
 
     (line,) = (line for line in _lines(view) if "db1" in line)
-    assert line == f"  ▸ db1  {'█' * 10}{'░' * 10}  50%  1.0 GB of 2.0 GB  Restored aside  9.0 s"
+    bar = "█" * 5 + "░" * 5
+    assert line == f"  ▸ db1  {bar}  50%  1.0 GB of 2.0 GB, 40.0 s left  Restored aside  9.0 s"
 
 
 def test_live_screen_of_a_terminal_that_was_closed_stops_nothing() -> None:

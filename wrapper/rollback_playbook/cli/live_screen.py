@@ -26,7 +26,7 @@ _GATES_SHOWN = 2
 _NOTE_LINES = 3
 #: Below this many lines for hosts, gates and notes, finished phases share one line.
 _ROOM_BELOW = 9
-_PROGRESS_WIDTH = 20
+_PROGRESS_WIDTH = 10
 
 
 class LiveScreen:
@@ -219,9 +219,12 @@ def _bar(percent: float) -> str:
 def _amount(host: HostView) -> str:
     from rich.filesize import decimal
 
-    if host.bytes_done is None or host.bytes_total is None:
-        return ""
-    return f"  {decimal(host.bytes_done)} of {decimal(host.bytes_total)}"
+    parts = []
+    if host.bytes_done is not None and host.bytes_total is not None:
+        parts.append(f"{decimal(host.bytes_done)} of {decimal(host.bytes_total)}")
+    if host.remaining is not None:
+        parts.append(f"{duration(host.remaining)} left")
+    return f"  {', '.join(parts)}" if parts else ""
 
 
 def _gate(gate: GateView) -> Text:

@@ -49,6 +49,8 @@ class HostView:
     percent: float | None = None
     bytes_done: int | None = None
     bytes_total: int | None = None
+    #: Seconds that the task still takes, by its own account.
+    remaining: float | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,9 @@ class RunView:
         data = event.data
         name = str(data.get("host") or event.subject)
         host = self.hosts.setdefault(name, HostView(str(data.get("task") or ""), since=at))
+        host.task = str(data.get("task") or host.task)
         host.percent = _number(data.get("percent"))
+        host.remaining = _number(data.get("remaining"))
         done, total = _number(data.get("bytes_done")), _number(data.get("bytes_total"))
         host.bytes_done = None if done is None else int(done)
         host.bytes_total = None if total is None else int(total)
