@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
+from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 from ansible_collections.sre.rollback.plugins.module_utils._pg_at_risk import Deadline
 from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     STAGED,
@@ -54,7 +55,7 @@ def compare_with_staged(params: t.Mapping[str, t.Any], manifest: Manifest) -> li
     try:
         with open_session(asked) as session:
             return _compared(session, Deadline(params["timeout"]))
-    except psycopg.Error:
+    except (psycopg.Error, RollbackError):
         # Too slow, locked, or being dropped at this moment: then it is counted another way.
         return None
 

@@ -6,6 +6,8 @@
 
 A row's hash is taken of its binary form (``record_send``), which no setting changes; types whose
 binary form holds numbers of this database alone (OIDs of enums, domains, reg* …) go in as text.
+Values that may be long go in as hashes of their own, so that neither a value of 600 MB nor a row of
+several meets the server's limit of 1 GB for anything that is put together from them.
 The table's hash is the sum of two 64-bit hashes of each row, so it needs no order, can be computed
 in parts, and a row that is missing, doubled or changed shows. It is an evidence against accidents,
 not against somebody who can write to the database. Generated columns stay out: the server makes
@@ -29,13 +31,15 @@ from ansible_collections.sre.rollback.plugins.module_utils._postgres import quot
 if t.TYPE_CHECKING:
     import psycopg
 
-# PostgreSQL 18 hashes bytes as they are; before, only text can be hashed from SQL.
+# PostgreSQL 18 hashes bytes as they are; before, only text can be hashed to a number from SQL.
 _HASHES = {
-    "record-send-bytes-2x64": (
+    "values-bytes-2x64": (
+        "hashbyteaextended({}, 0)",
         "record_send(ROW({fields}))",
         "sum(hashbyteaextended(r, 0)), sum(hashbyteaextended(r, 1))",
     ),
-    "record-send-hex-2x64": (
+    "values-hex-2x64": (
+        "sha256({})",
         "encode(record_send(ROW({fields})), 'hex')",
         'sum(hashtextextended(r COLLATE "C", 0)), sum(hashtextextended(r COLLATE "C", 1))',
     ),
@@ -65,17 +69,46 @@ _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 _BLOCK = 8192
 _BLOCKS_PER_PART = 4096
 _MASK = (1 << 128) - 1
+_PIECE = 1 << 24
+
+# How a value goes into a row: as it is, as text, or as the hash of what its send function makes.
+PLAIN, TEXT, AS_TEXT, BYTES = "plain", "text", "as text", "bytes"
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column, and one of PLAIN, TEXT, AS_TEXT, BYTES, or the name of its type's send function."""
+
+    column: str
+    kind: str
+
+    def expression(self, algorithm: str) -> str:
+        """What stands for the column's value in a row that is hashed."""
+        name = quoted(self.column)
+        if self.kind == PLAIN:
+            return name
+        if self.kind in (TEXT, AS_TEXT):
+            cast = "" if self.kind == TEXT else "::text"
+            return f'hashtextextended({name}{cast} COLLATE "C", 0)'
+        value = name if self.kind == BYTES else f"{self.kind}({name})"
+        return _HASHES[algorithm][0].format(value)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose rows a dump holds. ``condition`` is an extension's own (its settings)."""
+    """A table whose rows a dump holds. ``condition`` is an extension's own (its settings).
+
+    ``total`` is the name under which its rows are counted: its own, or that of the partitioned
+    table among whose partitions a restore may distribute the rows otherwise (a hash of an enum's
+    OID decides), as pg_dump knows, too.
+    """
 
     schema: str
     name: str
-    fields: tuple[str, ...]
+    fields: tuple[Field, ...]
     condition: str
     blocks: int
+    total: str
 
     @property
     def label(self) -> str:
@@ -98,37 +131,69 @@ class Content:
 
 _TABLES = """
 SELECT n.nspname, c.relname,
-  ARRAY(
-    SELECT CASE
-        WHEN t.oid < 16384 AND t.typtype IN ('b', 'r', 'm') AND t.typsend <> 0
-          AND t.typname NOT LIKE 'reg%%' AND t.typname NOT LIKE '\\_reg%%'
-          AND (t.typelem = 0 OR EXISTS (
-            SELECT FROM pg_catalog.pg_type e WHERE e.oid = t.typelem AND e.typsend <> 0))
-        THEN pg_catalog.quote_ident(a.attname)
-        ELSE pg_catalog.quote_ident(a.attname) || '::text' END
-    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
-    ORDER BY a.attnum),
+  f.columns, f.kinds,
   coalesce(x.condition, ''),
-  pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::int
+  pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::int,
+  root.nspname, root.relname
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN (
   SELECT u.relation, u.condition
   FROM pg_catalog.pg_extension e, unnest(e.extconfig, e.extcondition) u(relation, condition)
 ) x ON x.relation = c.oid
+LEFT JOIN LATERAL (
+  SELECT r.oid, r.relname, m.nspname
+  FROM pg_catalog.pg_class r JOIN pg_catalog.pg_namespace m ON m.oid = r.relnamespace
+  WHERE c.relispartition AND r.oid = pg_catalog.pg_partition_root(c.oid) AND EXISTS (
+    SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) a
+    JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = a.relid
+    JOIN pg_catalog.pg_opclass o ON o.oid = ANY (p.partclass)
+    JOIN pg_catalog.pg_am m ON m.oid = o.opcmethod
+    WHERE m.amname = 'hash' AND o.opcname = 'enum_ops')
+) root ON true
+CROSS JOIN LATERAL (
+  SELECT coalesce(array_agg(a.attname::text ORDER BY coalesce(ra.attnum, a.attnum)), '{}')
+      AS columns,
+    coalesce(array_agg(CASE
+      WHEN NOT (t.oid < 16384 AND t.typtype IN ('b', 'r', 'm') AND t.typsend <> 0
+        AND t.typname NOT LIKE 'reg%' AND t.typname NOT LIKE '\\_reg%'
+        AND (t.typelem = 0 OR EXISTS (
+          SELECT FROM pg_catalog.pg_type e WHERE e.oid = t.typelem AND e.typsend <> 0)))
+      THEN 'as text'
+      WHEN t.typname IN ('text', 'varchar') THEN 'text'
+      WHEN t.typname = 'bytea' THEN 'bytes'
+      WHEN t.typlen = -1 AND t.typname NOT IN ('numeric', 'bpchar', 'inet', 'cidr')
+      THEN t.typsend::pg_catalog.regproc::text
+      ELSE 'plain' END ORDER BY coalesce(ra.attnum, a.attnum)), '{}') AS kinds
+  FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+  LEFT JOIN pg_catalog.pg_attribute ra ON ra.attrelid = root.oid AND ra.attname = a.attname
+  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+) f
 WHERE c.relkind = 'r' AND c.relpersistence <> 't'
-  AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%%'
+  AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
   AND (x.relation IS NOT NULL OR NOT EXISTS (
     SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass
       AND d.objid = c.oid AND d.objsubid = 0 AND d.deptype = 'e'))
 ORDER BY pg_catalog.pg_relation_size(c.oid) DESC, 1, 2
 """
 
+# The size is found by seeking. OFFSET 0 keeps the steps apart, each takes what the one below found.
+_LARGE_OBJECTS = """
+SELECT count(*) FILTER (WHERE piece = 0), {sums} FROM (
+  SELECT p.piece, {row} AS r FROM (
+    SELECT oid, bytes, lo_close(fd + (bytes * 0)::int) AS closed FROM (
+      SELECT oid, fd, lo_lseek64(fd, 0, 2) AS bytes FROM (
+        SELECT oid, lo_open(oid, 262144) AS fd FROM pg_catalog.pg_largeobject_metadata OFFSET 0
+      ) opened OFFSET 0
+    ) sized OFFSET 0
+  ) m, LATERAL generate_series(m.closed::bigint, greatest(m.bytes - 1, 0) / {piece}) p(piece)
+  OFFSET 0) x
+"""
+
 
 def algorithm_of(server_version: int) -> str:
     """How a server hashes best. Later ones can do what earlier ones did."""
-    return "record-send-bytes-2x64" if server_version >= 180000 else "record-send-hex-2x64"
+    return "values-bytes-2x64" if server_version >= 180000 else "values-hex-2x64"
 
 
 def is_known(algorithm: str) -> bool:
@@ -143,10 +208,15 @@ def label(schema: str, name: str) -> str:
 def read_tables(connection: psycopg.Connection) -> list[Table]:
     """The tables whose rows pg_dump writes, the largest first: partitions, not their parents."""
     return [
-        Table(schema, name, tuple(fields), condition, int(blocks))
-        for schema, name, fields, condition, blocks in connection.execute(
-            _TABLES.replace("%%", "%")
+        Table(
+            schema,
+            name,
+            tuple(Field(*pair) for pair in zip(columns, kinds)),
+            condition,
+            int(blocks),
+            label(*root) if root[1] else label(schema, name),
         )
+        for schema, name, columns, kinds, condition, blocks, *root in connection.execute(_TABLES)
     ]
 
 
@@ -158,12 +228,13 @@ def content_query(table: Table, algorithm: str, low: int = 0, high: int | None =
     if high is not None:
         conditions.append(f"ctid < '({high},0)'::tid")
     where = " WHERE " + " AND ".join(f"({one})" for one in conditions) if conditions else ""
-    return sums_query(f"ONLY {table.relation}{where}", table.fields, algorithm)
+    fields = [field.expression(algorithm) for field in table.fields]
+    return sums_query(f"ONLY {table.relation}{where}", fields, algorithm)
 
 
 def sums_query(source: str, fields: t.Sequence[str], algorithm: str) -> str:
     """Count and sums over the rows of ``source``, which is all from FROM on."""
-    row, sums = _HASHES[algorithm]
+    _value, row, sums = _HASHES[algorithm]
     row = row.replace("{fields}", ", ".join(fields))
     # OFFSET 0 keeps the planner from making the row's bytes twice.
     return f"SELECT count(*), {sums} FROM (SELECT {row} AS r FROM {source} OFFSET 0) s"
@@ -176,9 +247,11 @@ def parts(table: Table) -> list[tuple[int, int | None]]:
 
 
 def large_objects(connection: psycopg.Connection, algorithm: str) -> Content:
-    """Number and hash of the large objects, each below 1 GiB."""
-    query = sums_query(
-        "pg_catalog.pg_largeobject_metadata m", ["m.oid", "sha256(lo_get(m.oid))"], algorithm
+    """Number and hash of the large objects, each read in pieces, however large it is."""
+    value, row, sums = _HASHES[algorithm]
+    piece = value.format(f"lo_get(m.oid, p.piece * {_PIECE}, {_PIECE})")
+    query = _LARGE_OBJECTS.format(
+        sums=sums, piece=_PIECE, row=row.replace("{fields}", f"m.oid, m.bytes, p.piece, {piece}")
     )
     return content(connection.execute(query).fetchone())
 
@@ -195,7 +268,7 @@ def read_contents(
     *,
     progress: t.Callable[[int], None] = lambda _bytes: None,
 ) -> dict[str, Content]:
-    """The content of each of ``tables`` by label; one thread for each of ``connections``.
+    """The content of each of ``tables`` by ``total``; one thread for each of ``connections``.
 
     ``progress`` is told the bytes of every part that was read.
     """
@@ -212,7 +285,7 @@ def read_contents(
             except queue.Empty:
                 return found
             row = connection.execute(content_query(table, algorithm, low, high)).fetchone()
-            found[table.label] = found.get(table.label, _Sum()).plus(row)
+            found[table.total] = found.get(table.total, _Sum()).plus(row)
             progress(((high or max(table.blocks, low)) - low) * _BLOCK)
 
     with concurrent.futures.ThreadPoolExecutor(len(connections)) as pool:

@@ -69,6 +69,7 @@ with contextlib.suppress(ImportError):  # require_psycopg() in the module says s
 
 _PARTIAL = ".partial"
 _ATTEMPTS = 5
+_SETTINGS = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 
 
 @dataclass(frozen=True)
@@ -183,10 +184,12 @@ def _dump(
     argv = _pg_dump_argv(request, program, folder, snapshot, facts)
     with contextlib.ExitStack() as stack:
         readers = [stack.enter_context(_reader(request, snapshot)) for _job in range(request.jobs)]
-        running = stack.enter_context(Running(argv, _environment(request)))
+        running = stack.enter_context(Running(argv, client_environment(request.login)))
         contents = _both(running, readers, tables, algorithm)
     objects = large_objects(connection, algorithm)
-    sizes = {table.label: table.blocks * 8192 for table in tables}
+    sizes: dict[str, int] = {}
+    for table in tables:
+        sizes[table.total] = sizes.get(table.total, 0) + table.blocks * 8192
     after = read_sequences(connection)
     return Manifest(
         **facts,
@@ -273,13 +276,8 @@ def _pg_dump_argv(
         f"--lock-wait-timeout={int(request.lock_timeout * 1000)}",
         "--no-password",
         *parallel,
-        f"--dbname={client_conninfo(request.login, request.database)}",
+        f"--dbname={client_conninfo(request.login, request.database, _SETTINGS)}",
     ]
-
-
-def _environment(request: Request) -> dict[str, str]:
-    settings = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
-    return client_environment(request.login, settings)
 
 
 def _files(folder: Path) -> dict[str, t.Any]:

@@ -55,7 +55,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Database:
-    """A database of the server; ``entry`` is None where none of ours is written."""
+    """A database of the server; ``entry`` is None where none of ours is written.
+
+    ``row_version`` is another one after every ALTER DATABASE that sets an option.
+    """
 
     oid: int
     name: str
@@ -63,18 +66,18 @@ class Database:
     allows_connections: bool
     comment: str
     entry: Entry | None
-    size: int | None = None
+    row_version: str = ""
 
 
 def read_databases(connection: psycopg.Connection) -> dict[str, Database]:
     """Every database by name."""
     rows = connection.execute(
         "SELECT oid::int8, datname, pg_get_userbyid(datdba), datallowconn,"
-        " coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database"
+        " coalesce(shobj_description(oid, 'pg_database'), ''), xmin::text FROM pg_database"
     )
     return {
-        name: Database(oid, name, owner, allows, *parse_comment(comment))
-        for oid, name, owner, allows, comment in rows
+        name: Database(oid, name, owner, allows, *parse_comment(comment), version)
+        for oid, name, owner, allows, comment, version in rows
     }
 
 
@@ -110,9 +113,10 @@ def of_database(databases: t.Mapping[str, Database], database: str, role: str) -
     return sorted(found, key=lambda one: (one.entry.at if one.entry else "", one.oid), reverse=True)
 
 
-def staged_name(database: str, backup: str) -> str:
+def staged_name(database: str, backup: str, *, schema_only: bool = False) -> str:
     """Where a backup is restored aside; the end of a backup's id is its time and a random part."""
-    return fit_name(database, "__staged_" + "-".join(backup.split("-")[-2:])[-30:])
+    what = "__schema_" if schema_only else "__staged_"
+    return fit_name(database, what + "-".join(backup.split("-")[-2:])[-30:])
 
 
 def scratch_name(database: str, backup: str) -> str:

@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import typing as t
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
@@ -96,6 +96,24 @@ class Backup:
     complete: bool
     problem: str
     proved: dict[str, t.Any] | None
+
+
+def without_rows(manifest: Manifest) -> Manifest:
+    """What the manifest would say of a database made of the dump's definitions alone."""
+    nothing = {"rows": 0, "digest": "0" * 64}
+    return replace(
+        manifest,
+        tables={name: {**one, **nothing} for name, one in manifest.tables.items()},
+        large_objects=nothing,
+        # Wherever they stand: a dump has their values beside the rows.
+        sequences={
+            name: {"before": [-(1 << 63), 0], "after": [1 << 63, 1]} for name in manifest.sequences
+        },
+        objects=[
+            replace(one, valid=one.valid and one.kind != "materialized view")
+            for one in manifest.objects
+        ],
+    )
 
 
 def manifest_text(manifest: Manifest) -> str:

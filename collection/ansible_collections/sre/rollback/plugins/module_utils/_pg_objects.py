@@ -94,12 +94,14 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
   AND {_USER_SCHEMA} AND {_own("pg_class", "c")}
 """
 
+# An index that CREATE INDEX CONCURRENTLY left unfinished is not in a dump.
 _INDEXES = f"""
 SELECT 'index', quote_ident(n.nspname) || '.' || quote_ident(c.relname), '', '',
   pg_get_indexdef(c.oid), i.indisvalid AND i.indisready
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 JOIN pg_class o ON o.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE {_USER_SCHEMA} AND {_own("pg_class", "o")} AND o.relpersistence <> 't'
+  AND (i.indisvalid OR o.relkind = 'p') AND i.indisready
 """
 
 _CONSTRAINTS = f"""

@@ -17,6 +17,7 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
+from ansible_collections.sre.rollback.plugins.module_utils._pg_event_triggers import event_triggers
 from ansible_collections.sre.rollback.plugins.module_utils._postgres import (
     DatabaseUnreachableError,
     connect,
@@ -101,7 +102,7 @@ def _missing(connection: psycopg.Connection, query: str, wanted: t.Iterable[str]
 
 
 def privilege_problems(
-    connection: psycopg.Connection, live: Database | None, amcheck: str, roles: t.Sequence[str]
+    connection: psycopg.Connection, live: Database | None, amcheck: str, manifest: Manifest
 ) -> list[str]:
     """What the role may not do and would have to."""
     row = connection.execute(
@@ -116,7 +117,13 @@ def privilege_problems(
         problems.append(f"role {name} may not create databases: ALTER ROLE … CREATEDB")
     if amcheck != "none":
         problems.append(f"role {name} is no superuser, which amcheck needs: set amcheck=none")
-    owners = set(roles) | ({live.owner} if live else set())
+    triggers = event_triggers(manifest)
+    if triggers:
+        problems.append(
+            f"role {name} is no superuser, which the dump's event triggers need: "
+            f"{', '.join(triggers)}"
+        )
+    owners = set(manifest.roles) | ({live.owner} if live else set())
     lacking = [
         role
         for role in sorted(owners)

@@ -51,13 +51,32 @@ def create_statement(name: str, properties: t.Mapping[str, t.Any], server_versio
     return " ".join(words)
 
 
+# What decides how text is stored and compared.
+_LOCALE = ("encoding", "collate", "ctype", "provider", "locale", "icu_rules")
+
+
+def properties_for(
+    dumped: t.Mapping[str, t.Any], live: t.Mapping[str, t.Any] | None
+) -> dict[str, t.Any]:
+    """The properties of a database to restore into: those of the live one where there is one.
+
+    When its encoding is not the dump's, encoding and locale are the dump's: nothing is converted.
+    """
+    if live is None:
+        return dict(dumped)
+    if live["encoding"] == dumped["encoding"]:
+        return dict(live)
+    return {**live, **{name: dumped.get(name) for name in _LOCALE}}
+
+
 def adopt_statements(name: str, properties: t.Mapping[str, t.Any]) -> list[str]:
-    """Statements that give the database ``name`` the properties of another one."""
+    """Statements that open the database ``name`` and give it the properties of another one."""
     database = quoted(name)
     owner = properties["owner"]
     statements = [
         f"ALTER DATABASE {database} OWNER TO {quoted(owner)}",
-        f"ALTER DATABASE {database} CONNECTION LIMIT {int(properties['connection_limit'])}",
+        f"ALTER DATABASE {database} CONNECTION LIMIT {int(properties['connection_limit'])}"
+        f" IS_TEMPLATE {bool(properties.get('template'))} ALLOW_CONNECTIONS true",
         f"ALTER DATABASE {database} RESET ALL",
         f"REVOKE ALL ON DATABASE {database} FROM PUBLIC",
         f"REVOKE ALL ON DATABASE {database} FROM {quoted(owner)}",

@@ -39,11 +39,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_objects import (
     differences,
     read_objects,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._postgres import (
-    connect,
-    one_line,
-    quoted,
-)
+from ansible_collections.sre.rollback.plugins.module_utils._postgres import one_line, quoted
 
 with contextlib.suppress(ImportError):  # require_psycopg() in the module says so
     import psycopg
@@ -69,51 +65,51 @@ class Proof:
     checks: list[dict[str, t.Any]] = field(default_factory=list)
 
 
-def sessions(
-    login: t.Mapping[str, t.Any], database: str, manifest: Manifest, jobs: int
-) -> list[psycopg.Connection]:
-    """Sessions that read as the backup did, in its encoding."""
-    settings = {
+class ChecksError(RollbackError):
+    """The restored database is what the manifest says, and does not pass the caller's checks."""
+
+
+def session_settings(manifest: Manifest) -> dict[str, str]:
+    """Settings of sessions that read as the backup did, in its encoding."""
+    return {
         **SESSION,
         "client_encoding": manifest.properties["encoding"],
-        "default_transaction_read_only": "off",  # a staged database has it on; amcheck writes
+        "default_transaction_read_only": "off",  # a server may have it on; amcheck writes
     }
-    return [connect(login, database, settings=settings) for _job in range(jobs)]
 
 
 def prove(
-    login: t.Mapping[str, t.Any],
-    database: str,
+    readers: t.Sequence[psycopg.Connection],
     manifest: Manifest,
     *,
-    jobs: int,
     amcheck: str,
     progress: Progress,
 ) -> Proof:
-    """Compare ``database`` with the manifest; raises NotProvedError with all differences."""
+    """Compare the database of ``readers`` with the manifest.
+
+    The readers have ``session_settings``. Raises NotProvedError with all differences.
+    """
     if not is_known(manifest.algorithm):
         raise NotProvedError(
             f"the manifest's hashes are of the kind {manifest.algorithm!r}, which this release "
             "does not know. The live database was not touched; use the release that wrote it."
         )
-    with contextlib.ExitStack() as stack:
-        readers = [stack.enter_context(one) for one in sessions(login, database, manifest, jobs)]
-        tables = read_tables(readers[0])
-        with progress.phase("prove", sum(table.blocks for table in tables) * 8192):
-            found, problems = _contents(readers, tables, manifest, progress)
-            problems += _sequences(readers[0], manifest) + _extensions(readers[0], manifest)
-            problems += differences(
-                manifest.objects,
-                read_objects(readers[0]),
-                same_version=readers[0].info.server_version // 10000 == manifest.major,
+    tables = read_tables(readers[0])
+    with progress.phase("prove", sum(table.blocks for table in tables) * 8192):
+        found, problems = _contents(readers, tables, manifest, progress)
+        problems += _sequences(readers[0], manifest) + _extensions(readers[0], manifest)
+        problems += differences(
+            manifest.objects,
+            read_objects(readers[0]),
+            same_version=readers[0].info.server_version // 10000 == manifest.major,
+        )
+    indexes = 0
+    if amcheck != "none":
+        with progress.phase("amcheck"):
+            indexes, damaged = check_indexes(
+                readers, heapallindexed=amcheck == "heapallindexed", progress=progress
             )
-        indexes = 0
-        if amcheck != "none":
-            with progress.phase("amcheck"):
-                indexes, damaged = check_indexes(
-                    readers, heapallindexed=amcheck == "heapallindexed", progress=progress
-                )
-                problems += damaged
+            problems += damaged
     if problems:
         raise NotProvedError(
             f"the restored database is not what backup {manifest.id} holds: "
@@ -259,18 +255,21 @@ def _run_amcheck(
 
 
 def run_own_checks(
-    login: t.Mapping[str, t.Any], database: str, checks: t.Sequence[Check], *, timeout: float
+    connection: psycopg.Connection, checks: t.Sequence[Check], *, timeout: float
 ) -> list[dict[str, t.Any]]:
-    """The caller's checks on the restored database; raises NotProvedError unless all pass."""
+    """The caller's checks on the restored database; raises ChecksError unless all pass.
+
+    The session is used up by that: its settings are the database's own again, and it only reads.
+    """
     if not checks:
         return []
-    with connect(login, database) as connection:
-        findings: list[Finding] = run_checks(connection, checks, timeout=timeout)
+    connection.execute("RESET ALL")
+    findings: list[Finding] = run_checks(connection, checks, timeout=timeout)
     answers = [asdict(one) for one in findings]
     wrong = [one for one in findings if one.outcome != PASSED]
     if wrong:
         said = "; ".join(f"{one.name}: {one.problem}" for one in wrong)
-        raise NotProvedError(
+        raise ChecksError(
             f"the restored database does not pass {len(wrong)} of {len(findings)} checks: {said}. "
             "The live database was not touched. Choose another backup, or correct the checks.",
             checks=answers,

@@ -25,23 +25,22 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import acquire, refuse
 from ansible_collections.sre.rollback.plugins.module_utils._pg_prove import (
+    ChecksError,
     NotProvedError,
     Proof,
-    run_own_checks,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._pg_restore import (
+from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_ready import (
+    plan_of,
+    stage_problems,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_request import (
     Outcome,
     Request,
     described,
-    plan_of,
     situation,
-    stage_problems,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._pg_stage import (
-    Plan,
-    drop_scratch,
-    stage,
-)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_stage import drop_scratch, stage
+from ansible_collections.sre.rollback.plugins.module_utils._pg_stage_plan import Plan
 from ansible_collections.sre.rollback.plugins.module_utils._postgres import connect
 
 if t.TYPE_CHECKING:
@@ -114,15 +113,11 @@ def _rehearse(
         with request.progress.phase("read", manifest.bytes):
             verify_files(plan.backup, manifest, jobs=request.jobs, progress=request.progress.add)
         _staged, proof = stage(plan, maintenance, request.progress)
-        with request.progress.phase("check"):
-            answers = run_own_checks(
-                request.login, plan.name, request.checks, timeout=request.check_timeout
-            )
-    except (BackupError, NotProvedError):
+    except (BackupError, NotProvedError, ChecksError):
         # A list of backups must not go on saying "proved".
         with contextlib.suppress(OSError):
             withdraw_proof(plan.backup)
         raise
     finally:
         drop_scratch(plan, maintenance)
-    return replace(proof, checks=answers), warnings
+    return proof, warnings

@@ -66,9 +66,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_words imp
     Compared,
     rows_words,
 )
-
-if t.TYPE_CHECKING:
-    pass
+from ansible_collections.sre.rollback.plugins.module_utils._postgres import connect
 
 _MODULE = "sre.rollback.pg_salvage"
 
@@ -79,8 +77,9 @@ class WrongDatabaseError(RollbackError):
 
 def merged(params: t.Mapping[str, t.Any], *, check: bool) -> Result:
     """Bring rows of the database into the reference, in one transaction."""
+    with connect(params, params["database"]) as outside:
+        refuse_staged(outside, params["reference"])
     with open_session(params) as session, open_writer(params) as writer:
-        refuse_staged(writer, params["reference"])
         newer = newer_columns(session.pairs, params["newer_by"] or {})
         compared, staged, left = [], [], []
         for number, pair in enumerate(session.pairs):

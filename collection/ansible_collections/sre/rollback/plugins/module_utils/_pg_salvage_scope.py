@@ -46,9 +46,10 @@ class Left:
         }
 
 
-def refuse_staged(writer: psycopg.Connection, reference: str) -> None:
+def refuse_staged(connection: psycopg.Connection, reference: str) -> None:
     """A staged database was proved to be the backup, and is swapped in on the strength of that."""
-    entry = read_databases(writer)[reference].entry
+    there = read_databases(connection).get(reference)
+    entry = there.entry if there else None
     if entry is not None and entry.role in (STAGING, STAGED):
         raise NotMergeableError(
             f"{reference!r} is a backup restored aside and waits to be swapped in as {entry.of!r}. "

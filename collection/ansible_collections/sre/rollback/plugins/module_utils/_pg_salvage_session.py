@@ -14,6 +14,11 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
+from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
+    comment_statement,
+    read_databases,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import acquire
 from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_catalog import (
     Catalog,
     read_catalog,
@@ -29,6 +34,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_sequences
     read_sequences,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_sql import SESSION
+from ansible_collections.sre.rollback.plugins.module_utils._pg_seal import visiting
 from ansible_collections.sre.rollback.plugins.module_utils._postgres import connect
 
 if t.TYPE_CHECKING:
@@ -75,7 +81,7 @@ def open_session(params: t.Mapping[str, t.Any]) -> t.Iterator[Session]:
         )
     with contextlib.ExitStack() as stack:
         ours = stack.enter_context(contextlib.closing(_reader(params, database)))
-        theirs = stack.enter_context(contextlib.closing(_reader(params, reference)))
+        theirs = stack.enter_context(_reference(params))
         # Sequences stand outside of snapshots: read before the rows, they would be behind them.
         catalogs = read_catalog(ours), read_catalog(theirs)
         pairs = pair_tables(*catalogs, tables=params["tables"], exclude=params["exclude"])
@@ -87,6 +93,27 @@ def open_session(params: t.Mapping[str, t.Any]) -> t.Iterator[Session]:
             catalog=catalogs[1],
             sequences=read_sequences(ours),
         )
+
+
+@contextlib.contextmanager
+def _reference(params: t.Mapping[str, t.Any]) -> t.Iterator[psycopg.Connection]:
+    """A reader of the reference, also of a staged one that is closed to everybody."""
+    with connect(params, params["database"]) as outside:
+        there = read_databases(outside).get(params["reference"])
+        if there is None or there.allows_connections:
+            with contextlib.closing(_reader(params, params["reference"])) as reader:
+                yield reader
+            return
+        acquire(outside, there.name, wait=params["lock_timeout"])
+        with visiting(params, outside, there, 1, _settings(params)) as visit:
+            reader = visit.sessions[0]
+            reader.execute(_SNAPSHOT)  # it only reads
+            try:
+                yield reader
+            finally:
+                if visit.alone and there.entry is not None:
+                    sealed = visit.sealed(there.entry)
+                    outside.execute(comment_statement(there.name, there.comment, sealed))
 
 
 def _reader(params: t.Mapping[str, t.Any], database: str) -> psycopg.Connection:

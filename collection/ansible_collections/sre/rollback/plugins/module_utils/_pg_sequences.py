@@ -21,7 +21,11 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_sequences
     advances,
     read_sequences,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._postgres import connect, one_line
+from ansible_collections.sre.rollback.plugins.module_utils._postgres import (
+    apply_settings,
+    connect,
+    one_line,
+)
 
 with contextlib.suppress(ImportError):  # require_psycopg() in the module says so
     import psycopg
@@ -38,7 +42,7 @@ _SESSION = {
 
 
 def continue_sequences(
-    login: t.Mapping[str, t.Any], displaced: Database | None, successor: str
+    login: t.Mapping[str, t.Any], displaced: Database | None, successor: psycopg.Connection
 ) -> list[str]:
     """Move the sequences of ``successor`` that are behind; warnings when that cannot be done.
 
@@ -47,14 +51,13 @@ def continue_sequences(
     if displaced is None or not displaced.allows_connections:
         return []
     try:
-        with connect(login, displaced.name) as ours, connect(
-            login, successor, settings=_SESSION
-        ) as theirs:
+        with connect(login, displaced.name) as ours:
             ours.execute("SET statement_timeout = '2s'")
+            apply_settings(successor, _SESSION)
             moves = advances(
-                read_sequences(ours), read_sequences(theirs), left_out=lambda _table: False
+                read_sequences(ours), read_sequences(successor), left_out=lambda _table: False
             )
-            advance(theirs, moves)
+            advance(successor, moves)
     except (RollbackError, psycopg.Error) as exc:
         return [
             f"the sequences of the restored database count on from the backup, because those of "

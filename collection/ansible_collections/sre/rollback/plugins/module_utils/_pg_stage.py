@@ -9,45 +9,26 @@ PRIVATE: for this collection only; can have breaking changes without notice.
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
-import hashlib
-import json
-import time
 import typing as t
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 from ansible_collections.sre.rollback.plugins.module_utils._pg_content import read_tables
-from ansible_collections.sre.rollback.plugins.module_utils._pg_dump import now, utc
-from ansible_collections.sre.rollback.plugins.module_utils._pg_integrity import Check
 from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     STAGED,
     STAGING,
     Database,
-    Entry,
     comment_statement,
     of_database,
     read_databases,
-    scratch_name,
-    staged_name,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
-    DUMP,
-    Manifest,
-    write_proof,
-)
-from ansible_collections.sre.rollback.plugins.module_utils._pg_programs import (
-    Program,
-    Running,
-)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import DUMP
+from ansible_collections.sre.rollback.plugins.module_utils._pg_programs import Running
 from ansible_collections.sre.rollback.plugins.module_utils._pg_properties import create_statement
-from ansible_collections.sre.rollback.plugins.module_utils._pg_prove import (
-    Proof,
-    prove,
-    run_own_checks,
-)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_prove import ChecksError, Proof
+from ansible_collections.sre.rollback.plugins.module_utils._pg_stage_plan import Plan, mark
+from ansible_collections.sre.rollback.plugins.module_utils._pg_stage_proof import prove_staged
 from ansible_collections.sre.rollback.plugins.module_utils._postgres import (
     client_conninfo,
     client_environment,
@@ -62,57 +43,11 @@ with contextlib.suppress(ImportError):  # require_psycopg() in the module says s
 if t.TYPE_CHECKING:
     from ansible_collections.sre.rollback.plugins.module_utils._pg_progress import Progress
 
-# From the least to the most thorough.
-AMCHECK = ("none", "indexes", "heapallindexed")
-
 _UNTOUCHED = "The live database was not touched."
-
-# What happened to the rows of the user's tables since statistics began, and which files and
-# definitions they have: none of it changes by reading, VACUUM or ANALYZE.
-_MARKER = """
-SELECT concat_ws(' ',
-  (SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables),
-  (SELECT coalesce(sum(hashtextextended(concat_ws(' ', oid, relfilenode, xmin), 0)), 0)
-   FROM pg_class WHERE oid >= 16384))
-"""
 
 
 class StageError(RollbackError):
     """Nothing was staged; the live database was not touched."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to restore, how, and which checks it has to pass.
-
-    A ``scratch`` one is restored beside the staged database of the same backup.
-    """
-
-    login: t.Mapping[str, t.Any]
-    maintenance: str
-    database: str
-    backup: Path
-    manifest: Manifest
-    program: Program
-    jobs: int
-    amcheck: str
-    checks: t.Sequence[Check]
-    check_timeout: float
-    memory: str
-    properties: t.Mapping[str, t.Any]
-    scratch: bool = False
-
-    @property
-    def name(self) -> str:
-        """Name of the database to restore into."""
-        name = scratch_name if self.scratch else staged_name
-        return name(self.database, self.manifest.id)
-
-    @property
-    def checks_digest(self) -> str:
-        """Names what was asked: the same checks need not be asked again."""
-        text = json.dumps([asdict(check) for check in self.checks], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def find_staged(plan: Plan, databases: t.Mapping[str, Database]) -> Database | None:
@@ -120,29 +55,20 @@ def find_staged(plan: Plan, databases: t.Mapping[str, Database]) -> Database | N
     one = databases.get(plan.name)
     if one is None or one.entry is None or one.entry.role != STAGED:
         return None
-    same = one.entry.digest == plan.manifest.digest and one.entry.of == plan.database
+    same = one.entry.digest == plan.digest and one.entry.of == plan.database
     return one if same else None
 
 
-def is_proved(plan: Plan, staged: Database) -> bool:
-    """Whether nobody wrote to a staged database since it was proved as thoroughly as wanted."""
-    facts = staged.entry.facts if staged.entry else {}
-    wanted = facts.get("marker")
-    if not wanted or AMCHECK.index(plan.amcheck) > AMCHECK.index(facts.get("amcheck", "none")):
-        return False
-    with connect(plan.login, staged.name) as connection:
-        return read_marker(connection) == wanted
-
-
-def read_marker(connection: psycopg.Connection) -> str:
-    row = connection.execute(_MARKER).fetchone()
-    return str(t.cast("tuple[t.Any, ...]", row)[0])
-
-
 def stage(
-    plan: Plan, maintenance: psycopg.Connection, progress: Progress
+    plan: Plan,
+    maintenance: psycopg.Connection,
+    progress: Progress,
+    finish: t.Callable[[psycopg.Connection], None] | None = None,
 ) -> tuple[Database, Proof]:
-    """Restore and prove; the staged database. Raises RollbackError, and then there is none."""
+    """Restore and prove; the staged database. Raises RollbackError, and then there is none.
+
+    It stays when only the caller's checks fail (ChecksError), which may be what is wrong.
+    """
     try:
         remove_unfinished(plan, maintenance)
         _create(plan, maintenance)
@@ -154,63 +80,15 @@ def stage(
     try:
         with progress.phase("restore", plan.manifest.database_bytes):
             _restore(plan, maintenance, progress)
-        with progress.phase("analyze"):
-            _analyze(plan)
-        staged, proof = prove_staged(plan, maintenance, progress)
+        database = read_databases(maintenance)[plan.name]
+        return prove_staged(plan, maintenance, database, progress, fresh=True, finish=finish)
+    except ChecksError:
+        raise
     except (RollbackError, psycopg.Error) as exc:
         _drop(maintenance, plan.name)
         if isinstance(exc, RollbackError):
             raise
         raise StageError(f"the restore aside failed: {one_line(exc)}. {_UNTOUCHED}") from exc
-    _note_proof(plan, progress)
-    return staged, proof
-
-
-def prove_staged(
-    plan: Plan, maintenance: psycopg.Connection, progress: Progress
-) -> tuple[Database, Proof]:
-    """Prove what was restored, and note it; raises NotProvedError."""
-    proof = prove(
-        plan.login,
-        plan.name,
-        plan.manifest,
-        jobs=plan.jobs,
-        amcheck=plan.amcheck,
-        progress=progress,
-    )
-    if not plan.scratch:
-        _mark(plan, maintenance, _entry(plan, progress, proof))
-    return read_databases(maintenance)[plan.name], proof
-
-
-def noted_proof(plan: Plan, staged: Database) -> Proof:
-    """The proof of a database that nobody touched since: it is what the manifest says."""
-    tables = {
-        label: {"rows": one["rows"], "digest": one["digest"], "outcome": "passed"}
-        for label, one in plan.manifest.tables.items()
-    }
-    facts = staged.entry.facts if staged.entry else {}
-    return Proof(tables, int(facts.get("indexes", 0)))
-
-
-def ask_checks(
-    plan: Plan, staged: Database, maintenance: psycopg.Connection, progress: Progress
-) -> list[dict[str, t.Any]]:
-    """Ask the caller's checks, unless a proved database passed the very same before.
-
-    Raises NotProvedError; the database stays staged, because the checks may be what is wrong.
-    """
-    entry = t.cast(Entry, staged.entry)
-    if entry.facts.get("checks") == plan.checks_digest:
-        return [
-            {"name": check.name, "outcome": "passed", "expected": check.expected}
-            for check in plan.checks
-        ]
-    with progress.phase("check"):
-        answers = run_own_checks(plan.login, plan.name, plan.checks, timeout=plan.check_timeout)
-    entry = replace(entry, facts={**entry.facts, "checks": plan.checks_digest})
-    maintenance.execute(comment_statement(plan.name, "", entry))
-    return answers
 
 
 def remove_unfinished(plan: Plan, maintenance: psycopg.Connection) -> None:
@@ -248,7 +126,7 @@ def drop_others(plan: Plan, maintenance: psycopg.Connection, keep: int) -> list[
 
 def _is_empty(plan: Plan, there: Database) -> bool:
     """Whether it was made and nothing more, as by a run that was killed in that moment."""
-    if there.entry is not None or there.comment:
+    if there.entry is not None or there.comment or not there.allows_connections:
         return False
     with connect(plan.login, there.name) as connection:
         return not read_tables(connection)
@@ -257,16 +135,13 @@ def _is_empty(plan: Plan, there: Database) -> bool:
 def _create(plan: Plan, maintenance: psycopg.Connection) -> None:
     version = maintenance.info.server_version
     maintenance.execute(create_statement(plan.name, plan.properties, version))
-    entry = Entry(
-        STAGING,
-        plan.database,
-        backup=plan.manifest.id,
-        digest=plan.manifest.digest,
-        # Two may be proved in one second; the later one is the newer.
-        at=f"{now():%Y-%m-%dT%H:%M:%S.%fZ}",
-    )
+    entry = replace(mark(plan), role=STAGING)
     maintenance.execute(comment_statement(plan.name, "", entry))
     maintenance.execute(f"REVOKE ALL ON DATABASE {quoted(plan.name)} FROM PUBLIC")
+    if not any(one.kind == "schema public" for one in plan.manifest.objects):
+        # A dump does not say that the schema was dropped which every new database has.
+        with connect(plan.login, plan.name) as connection:
+            connection.execute("DROP SCHEMA public")
 
 
 def _drop(maintenance: psycopg.Connection, name: str) -> None:
@@ -289,73 +164,13 @@ def _restore(plan: Plan, maintenance: psycopg.Connection, progress: Progress) ->
         "--exit-on-error",
         "--no-password",
         "--no-subscriptions",
+        *(["--schema-only"] if plan.schema_only else []),
         f"--jobs={plan.jobs}",
-        f"--dbname={client_conninfo(plan.login, plan.name)}",
+        f"--dbname={client_conninfo(plan.login, plan.name, settings)}",
         str(plan.backup / DUMP),
     ]
-    with Running(argv, client_environment(plan.login, settings)) as running:
+    with Running(argv, client_environment(plan.login)) as running:
         while not running.is_done(0.25):
             row = maintenance.execute("SELECT pg_database_size(%s)", [plan.name]).fetchone()
             progress.reached(row[0] if row else 0)
         running.check(_UNTOUCHED)
-
-
-def _analyze(plan: Plan) -> None:
-    """ANALYZE every table, several at a time."""
-    with contextlib.ExitStack() as stack:
-        connections = [
-            stack.enter_context(connect(plan.login, plan.name)) for _job in range(plan.jobs)
-        ]
-        tables = read_tables(connections[0])
-        with concurrent.futures.ThreadPoolExecutor(plan.jobs) as pool:
-            shares = [tables[number :: plan.jobs] for number in range(plan.jobs)]
-            list(pool.map(_analyze_all, connections, shares))
-
-
-def _analyze_all(connection: psycopg.Connection, tables: t.Sequence[t.Any]) -> None:
-    for table in tables:
-        connection.execute(f"ANALYZE {table.relation}")
-
-
-def _entry(plan: Plan, progress: Progress, proof: Proof) -> Entry:
-    with connect(plan.login, plan.name) as connection:
-        marker = read_marker(connection)
-        # Before 15 statistics arrive later than what they count.
-        while connection.info.server_version < 150000:
-            time.sleep(0.6)
-            again = read_marker(connection)
-            if again == marker:
-                break
-            marker = again
-    return Entry(
-        STAGED,
-        plan.database,
-        backup=plan.manifest.id,
-        digest=plan.manifest.digest,
-        # Two may be proved in one second; the later one is the newer.
-        at=f"{now():%Y-%m-%dT%H:%M:%S.%fZ}",
-        facts={
-            "marker": marker,
-            "amcheck": plan.amcheck,
-            "indexes": proof.indexes,
-            "times": dict(progress.times),
-        },
-    )
-
-
-def _mark(plan: Plan, maintenance: psycopg.Connection, entry: Entry) -> None:
-    """From here on it is staged; nobody writes to it by mistake."""
-    name = quoted(plan.name)
-    with maintenance.transaction():
-        maintenance.execute(comment_statement(plan.name, "", entry))
-        maintenance.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-
-
-def _note_proof(plan: Plan, progress: Progress) -> None:
-    """Let a list of backups show it; a folder that cannot be written to does no harm."""
-    with contextlib.suppress(OSError):
-        write_proof(
-            plan.backup,
-            plan.manifest,
-            {"at": utc(now()), "times": progress.times, "jobs": plan.jobs},
-        )

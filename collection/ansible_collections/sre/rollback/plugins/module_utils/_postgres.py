@@ -9,6 +9,7 @@ PRIVATE: for this collection only; can have breaking changes without notice.
 
 from __future__ import annotations
 
+import re
 import traceback
 import typing as t
 
@@ -141,21 +142,28 @@ def address(params: t.Mapping[str, t.Any]) -> str:
     return f"{parameters.get('host', 'the local socket')}:{parameters.get('port', 5432)}"
 
 
-def client_conninfo(params: t.Mapping[str, t.Any], database: str) -> str:
-    """The ``--dbname`` of a client program. It holds no password."""
-    return str(conninfo.make_conninfo(**connection_parameters(params, database)))
+def client_conninfo(
+    params: t.Mapping[str, t.Any], database: str, settings: t.Mapping[str, str] | None = None
+) -> str:
+    """The ``--dbname`` of a client program, with session settings. It holds no password."""
+    parameters = connection_parameters(params, database)
+    if settings:
+        parameters["options"] = with_options(parameters.get("options", ""), settings)
+    return str(conninfo.make_conninfo(**parameters))
 
 
-def client_environment(
-    params: t.Mapping[str, t.Any], settings: t.Mapping[str, str] | None = None
-) -> dict[str, str]:
-    """What a client program needs in its environment: the password, and session settings."""
+def with_options(options: str, settings: t.Mapping[str, str]) -> str:
+    """libpq's ``options`` with ``settings`` added, which win."""
+    escaped = (f"-c {k}=" + re.sub(r"([\\\s])", r"\\\1", v) for k, v in settings.items())
+    return " ".join([options, *escaped]).strip()
+
+
+def client_environment(params: t.Mapping[str, t.Any]) -> dict[str, str]:
+    """What a client program needs in its environment: the password, and its language."""
     environment = {"LC_ALL": "C", "PGCLIENTENCODING": "UTF8"}
     secret = password(params)
     if secret is not None:
         environment["PGPASSWORD"] = str(secret)
-    if settings:
-        environment["PGOPTIONS"] = " ".join(f"-c {k}={v}" for k, v in settings.items())
     return environment
 
 

@@ -318,14 +318,16 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import 
 from ansible_collections.sre.rollback.plugins.module_utils._pg_progress import Progress
 from ansible_collections.sre.rollback.plugins.module_utils._pg_rehearse import proved
 from ansible_collections.sre.rollback.plugins.module_utils._pg_restore import (
-    Outcome,
-    Request,
     live,
-    maintenance_database,
-    new_restore_id,
-    previous,
     readable_errors,
     staged,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_previous import previous
+from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_request import (
+    Outcome,
+    Request,
+    maintenance_database,
+    new_restore_id,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._postgres import (
     postgres_argument_spec,
