@@ -113,15 +113,9 @@ def of_database(databases: t.Mapping[str, Database], database: str, role: str) -
     return sorted(found, key=lambda one: (one.entry.at if one.entry else "", one.oid), reverse=True)
 
 
-def staged_name(database: str, backup: str, *, schema_only: bool = False) -> str:
+def staged_name(database: str, backup: str, what: str = "staged") -> str:
     """Where a backup is restored aside; the end of a backup's id is its time and a random part."""
-    what = "__schema_" if schema_only else "__staged_"
-    return fit_name(database, what + "-".join(backup.split("-")[-2:])[-30:])
-
-
-def scratch_name(database: str, backup: str) -> str:
-    """Where a backup is restored only to see whether it can be; it is dropped right after."""
-    return fit_name(database, "__proving_" + "-".join(backup.split("-")[-2:])[-30:])
+    return fit_name(database, f"__{what}_" + "-".join(backup.split("-")[-2:])[-30:])
 
 
 def free_name(

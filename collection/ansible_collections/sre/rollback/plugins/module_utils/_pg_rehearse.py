@@ -99,7 +99,7 @@ def _plan(
 ) -> tuple[Plan, list[str]]:
     """Raises RefusedError for everything that would make the restore fail."""
     there = read_databases(maintenance).get(request.database)
-    plan = replace(plan_of(request, maintenance, manifest, there), scratch=True)
+    plan = replace(plan_of(request, maintenance, manifest, there), what="proving")
     problems, warnings = stage_problems(request, maintenance, plan, there)
     refuse(problems)
     return plan, warnings

@@ -79,7 +79,7 @@ def plan_of(
         check_timeout=request.check_timeout,
         memory=request.memory,
         properties=properties_for(manifest.properties, properties),
-        schema_only=request.schema_only,
+        what="schema" if request.schema_only else "staged",
     )
 
 

@@ -52,6 +52,8 @@ class Request:
     lock_timeout: float
     progress: Progress
     schema_only: bool = False
+    table: str = ""
+    predicate: str = ""
     pooler: Pooler | None = None
 
 
@@ -75,6 +77,7 @@ class Outcome:
     predecessor: str | None = None
     removed: list[str] = field(default_factory=list)
     predicted: dict[str, t.Any] | None = None
+    rows: dict[str, t.Any] | None = None
     warnings: list[str] = field(default_factory=list)
 
 

@@ -79,7 +79,7 @@ def stage(
         ) from exc
     try:
         with progress.phase("restore", plan.manifest.database_bytes):
-            _restore(plan, maintenance, progress)
+            restore_into(plan, maintenance, progress)
         database = read_databases(maintenance)[plan.name]
         return prove_staged(plan, maintenance, database, progress, fresh=True, finish=finish)
     except ChecksError:
@@ -89,6 +89,23 @@ def stage(
         if isinstance(exc, RollbackError):
             raise
         raise StageError(f"the restore aside failed: {one_line(exc)}. {_UNTOUCHED}") from exc
+
+
+@contextlib.contextmanager
+def aside(plan: Plan, maintenance: psycopg.Connection) -> t.Iterator[None]:
+    """An empty database to restore into, there only meanwhile; raises StageError."""
+    try:
+        remove_unfinished(plan, maintenance)
+        _create(plan, maintenance)
+    except psycopg.Error as exc:
+        raise StageError(
+            f"the database {plan.name!r} to restore into could not be made: {one_line(exc)}. "
+            f"{_UNTOUCHED}"
+        ) from exc
+    try:
+        yield
+    finally:
+        _drop(maintenance, plan.name)
 
 
 def remove_unfinished(plan: Plan, maintenance: psycopg.Connection) -> None:
@@ -150,7 +167,13 @@ def _drop(maintenance: psycopg.Connection, name: str) -> None:
         maintenance.execute(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
 
 
-def _restore(plan: Plan, maintenance: psycopg.Connection, progress: Progress) -> None:
+def restore_into(
+    plan: Plan,
+    maintenance: psycopg.Connection,
+    progress: Progress,
+    what: t.Sequence[str] = (),
+) -> None:
+    """Run pg_restore with the options ``what``; raises ProgramError."""
     settings = {
         "synchronous_commit": "off",
         "maintenance_work_mem": plan.memory,
@@ -165,6 +188,7 @@ def _restore(plan: Plan, maintenance: psycopg.Connection, progress: Progress) ->
         "--no-password",
         "--no-subscriptions",
         *(["--schema-only"] if plan.schema_only else []),
+        *what,
         f"--jobs={plan.jobs}",
         f"--dbname={client_conninfo(plan.login, plan.name, settings)}",
         str(plan.backup / DUMP),

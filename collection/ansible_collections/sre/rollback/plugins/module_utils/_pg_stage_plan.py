@@ -20,7 +20,6 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_integrity import 
 from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     STAGED,
     Entry,
-    scratch_name,
     staged_name,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
@@ -37,7 +36,8 @@ AMCHECK = ("none", "indexes", "heapallindexed")
 class Plan:
     """What to restore, how, and which checks it has to pass.
 
-    A ``scratch`` one is restored beside the staged database of the same backup.
+    ``what`` is ``staged``, ``schema`` (definitions alone), ``proving`` (dropped right after) or
+    ``rows`` (one table); each has a database of its own.
     """
 
     login: t.Mapping[str, t.Any]
@@ -51,15 +51,21 @@ class Plan:
     check_timeout: float
     memory: str
     properties: t.Mapping[str, t.Any]
-    schema_only: bool = False
-    scratch: bool = False
+    what: str = "staged"
 
     @property
     def name(self) -> str:
         """Name of the database to restore into."""
-        if self.scratch:
-            return scratch_name(self.database, self.manifest.id)
-        return staged_name(self.database, self.manifest.id, schema_only=self.schema_only)
+        return staged_name(self.database, self.manifest.id, self.what)
+
+    @property
+    def schema_only(self) -> bool:
+        return self.what == "schema"
+
+    @property
+    def scratch(self) -> bool:
+        """Whether it is not to be found again."""
+        return self.what in ("proving", "rows")
 
     @property
     def digest(self) -> str:

@@ -15,10 +15,14 @@ description:
   - Restores a backup of M(sre.rollback.pg_backup_verified) into a database of its own beside the
     live one, proves it against the backup's manifest, and then exchanges the two names in one
     transaction. The live database stays beside it as C(<database>__before_<restore id>).
-  - New sessions of the live database wait while the names are exchanged, which takes about a tenth
-    of a second however large the databases are; present ones are ended. A module that is killed at
-    any moment leaves either the old or the new database under the live name, whole; the next run
-    goes on from there.
+  - Exchanging the names takes about a tenth of a second however large the databases are. Present
+    sessions are ended. Those that begin in that moment wait for its end, and then have to connect
+    once more, because the server tells them that their database was renamed; behind a PgBouncer
+    (O(pgbouncer_login_host)) they just wait.
+  - A module that is killed at any moment leaves either the old or the new database under the live
+    name, whole; the next run goes on from there.
+  - Nobody can connect to a staged database, so nothing can change in it between its proof and the
+    swap. Where a superuser opened it nevertheless, it is proved again.
   - What the databases are is written into the last line of their comments, in the same transaction.
   - Sequences count on from the displaced database's, so that no number is given twice and rows
     written since the backup can be merged back later, under the keys they had.
@@ -36,9 +40,9 @@ options:
     type: path
   state:
     description:
-      - V(staged) restores aside and proves, and keeps that ready. Users may only read it.
+      - V(staged) restores aside and proves, and keeps that ready.
       - V(live) swaps the staged database in; it is staged first when there is none of this backup,
-        and proved again when somebody wrote to it.
+        and proved again when somebody may have been in it.
       - V(previous) swaps the predecessor back in, and keeps what was live as
         C(<database>__undone_<restore id>).
       - V(proved) restores aside from the backup's files, proves, notes that beside the backup, and
@@ -46,6 +50,32 @@ options:
     type: str
     choices: [staged, live, previous, proved]
     default: live
+  scope:
+    description:
+      - V(database) restores all of it.
+      - V(schema_only) restores its definitions without rows, proves those, and swaps likewise.
+      - V(rows) brings those rows of O(table) that O(predicate) is true for back to what they are in
+        the backup, in one transaction of the live database and without a swap. Rows that were
+        changed, removed or added since are kept in a table of their own beside it,
+        C(<table>__kept_<restore id>), and O(state=previous) puts them back unless somebody wrote to
+        them since. The users' triggers of the table do not fire. Only O(table) is restored aside.
+    type: str
+    choices: [database, schema_only, rows]
+    default: database
+  table:
+    description:
+      - With O(scope=rows), the table, as SQL would name it. It needs a primary key or another
+        unique one without NULLs, and the columns that it has in the backup.
+    type: str
+    default: ""
+  predicate:
+    description:
+      - With O(scope=rows), one SQL expression about a row of O(table), such as C(tenant_id = 7).
+        V(true) is all rows.
+      - The server has to accept it as a check constraint, so it cannot ask other rows, and
+        functions of your own in it must be IMMUTABLE.
+    type: str
+    default: ""
   restore_id:
     description:
       - Names one restore. The same name again changes nothing.
@@ -129,6 +159,32 @@ options:
     description: Database to connect to while the live one is renamed.
     type: str
     default: postgres
+  pgbouncer_login_host:
+    description:
+      - Host of a PgBouncer in front of the live database. Its clients wait while the names are
+        exchanged, instead of having to connect anew. Left out, no PgBouncer is told anything.
+      - A PgBouncer that this module paused is resumed also when the swap fails, and by the next
+        run when this one is killed. One that somebody else paused stays paused.
+    type: str
+  pgbouncer_login_port:
+    description: Port of PgBouncer.
+    type: int
+    default: 6432
+  pgbouncer_login_user:
+    description: One of PgBouncer's C(admin_users); O(login_user) when it is left out.
+    type: str
+  pgbouncer_login_password:
+    description: Password of O(pgbouncer_login_user); O(login_password) when it is left out.
+    type: str
+  pgbouncer_database:
+    description: What PgBouncer calls the database; O(database) when it is left out.
+    type: str
+  pgbouncer_timeout:
+    description:
+      - Seconds that transactions which run through PgBouncer have to end. Those that do not are
+        ended with their sessions.
+    type: float
+    default: 2
   progress_path:
     description:
       - File that says how far the restore is, as JSON with C(phase), C(percent), C(bytes),
@@ -178,6 +234,18 @@ EXAMPLES = r"""
     database: shop
     backup: /var/backups/rollback-playbook/shop-20260304T020000Z-7c65
     restore_id: inc-20260304-1
+
+- name: Bring one customer's orders back, and keep what they are now
+  sre.rollback.pg_restore_verified:
+    login_host: 127.0.0.1
+    login_user: postgres
+    login_password: "{{ vault_postgres_password }}"
+    database: shop
+    backup: /var/backups/rollback-playbook/shop-20260304T020000Z-7c65
+    scope: rows
+    table: orders
+    predicate: customer_id = 4711 AND placed < '2026-03-04'
+    restore_id: inc-20260304-2
 
 - name: Go back to what was live before
   sre.rollback.pg_restore_verified:
@@ -238,6 +306,13 @@ removed:
   type: list
   elements: str
   sample: [shop__before_inc-20251130-1]
+rows:
+  description: With O(scope=rows), how many rows differed, and the table that keeps them.
+  returned: success
+  type: dict
+  sample:
+    {table: public.orders, kept: public.orders__kept_inc-1, changed: 12, removed: 0, added: 3,
+     undone: false}
 tables:
   description: What the proof found in each table; empty where nothing was restored.
   returned: success
@@ -264,7 +339,7 @@ times:
   type: dict
   sample: {read: 0.1, restore: 5.9, analyze: 0.3, prove: 1.1, amcheck: 0.4, check: 0.0, swap: 0.14}
 downtime_ms:
-  description: Milliseconds during which new sessions of the live database had to wait.
+  description: Milliseconds during which no new session of the live database could begin.
   returned: when names were exchanged
   type: float
   sample: 104.2
@@ -314,6 +389,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 from ansible_collections.sre.rollback.plugins.module_utils._pg_integrity import parse_checks
+from ansible_collections.sre.rollback.plugins.module_utils._pg_pgbouncer import Pooler
 from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import RefusedError
 from ansible_collections.sre.rollback.plugins.module_utils._pg_progress import Progress
 from ansible_collections.sre.rollback.plugins.module_utils._pg_rehearse import proved
@@ -329,14 +405,19 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_request i
     maintenance_database,
     new_restore_id,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._pg_rows_states import (
+    rows_live,
+    rows_previous,
+)
 from ansible_collections.sre.rollback.plugins.module_utils._postgres import (
     postgres_argument_spec,
     require_psycopg,
 )
 
 _STATES = {"staged": staged, "live": live, "previous": previous, "proved": proved}
+_ROWS_STATES = {"live": rows_live, "previous": rows_previous}
 # Left out of the result where they say nothing.
-_OPTIONAL = ("predicted", "downtime_ms", "swap_attempts", "backup", "undo_reason")
+_OPTIONAL = ("predicted", "rows", "downtime_ms", "swap_attempts", "backup", "undo_reason")
 
 
 def argument_spec() -> dict[str, t.Any]:
@@ -350,6 +431,13 @@ def argument_spec() -> dict[str, t.Any]:
         "database": {"type": "str", "required": True},
         "backup": {"type": "path"},
         "state": {"type": "str", "choices": list(_STATES), "default": "live"},
+        "scope": {
+            "type": "str",
+            "choices": ["database", "schema_only", "rows"],
+            "default": "database",
+        },
+        "table": {"type": "str", "default": ""},
+        "predicate": {"type": "str", "default": ""},
         "restore_id": {"type": "str", "default": ""},
         "predecessor": {"type": "str", "default": ""},
         "jobs": {"type": "int", "default": 2},
@@ -372,6 +460,12 @@ def argument_spec() -> dict[str, t.Any]:
         "lock_timeout": {"type": "float", "default": 10},
         "maintenance_work_mem": {"type": "str", "default": "256MB"},
         "maintenance_db": {"type": "str", "default": "postgres"},
+        "pgbouncer_login_host": {"type": "str"},
+        "pgbouncer_login_port": {"type": "int", "default": 6432},
+        "pgbouncer_login_user": {"type": "str"},
+        "pgbouncer_login_password": {"type": "str", "no_log": True},
+        "pgbouncer_database": {"type": "str"},
+        "pgbouncer_timeout": {"type": "float", "default": 2},
         "progress_path": {"type": "path"},
     }
 
@@ -383,6 +477,8 @@ def request_of(params: t.Mapping[str, t.Any], progress: Progress) -> Request:
             "jobs and keep_predecessors must be at least 1, keep_staged at least 0. Without a "
             "predecessor there is no way back. Nothing was changed."
         )
+    if params["scope"] == "rows":
+        _refuse_rows(params)
     backup = params["backup"]
     given = params["restore_id"]
     return Request(
@@ -403,7 +499,38 @@ def request_of(params: t.Mapping[str, t.Any], progress: Progress) -> Request:
         swap_timeout=params["swap_timeout"],
         lock_timeout=params["lock_timeout"],
         progress=progress,
+        schema_only=params["scope"] == "schema_only",
+        table=params["table"],
+        predicate=params["predicate"],
+        pooler=pooler_of(params),
     )
+
+
+def _refuse_rows(params: t.Mapping[str, t.Any]) -> None:
+    if params["state"] not in _ROWS_STATES:
+        raise RefusedError(
+            f"rows have no state {params['state']}, only live and previous. Nothing was changed."
+        )
+    if params["state"] == "live" and not (params["table"] and params["predicate"].strip()):
+        raise RefusedError(
+            "scope=rows needs a table and a predicate (true is all rows). Nothing was changed."
+        )
+
+
+def pooler_of(params: t.Mapping[str, t.Any]) -> Pooler | None:
+    """The PgBouncer whose clients shall wait, if there is one."""
+    if not params["pgbouncer_login_host"]:
+        return None
+    login = {
+        "login_host": params["pgbouncer_login_host"],
+        "login_port": params["pgbouncer_login_port"],
+        "login_user": params["pgbouncer_login_user"] or params["login_user"],
+        "login_password": params["pgbouncer_login_password"] or params["login_password"],
+        "ssl_mode": params["ssl_mode"],
+        "ca_cert": params["ca_cert"],
+    }
+    name = params["pgbouncer_database"] or params["database"]
+    return Pooler(login, name, params["pgbouncer_timeout"])
 
 
 def result_of(outcome: Outcome, progress: Progress) -> dict[str, t.Any]:
@@ -428,7 +555,8 @@ def main() -> None:
     try:
         request = request_of(module.params, progress)
         with readable_errors():
-            outcome = _STATES[module.params["state"]](request, check=module.check_mode)
+            states = _ROWS_STATES if module.params["scope"] == "rows" else _STATES
+            outcome = states[module.params["state"]](request, check=module.check_mode)
     except RollbackError as exc:
         module.fail_json(msg=str(exc), exception=exc, times=dict(progress.times), **exc.result)
     progress.finish()
