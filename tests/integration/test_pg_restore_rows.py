@@ -24,7 +24,8 @@ CREATE TABLE protokoll (was text);
 CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
   $$BEGIN INSERT INTO protokoll VALUES (tg_op); RETURN coalesce(new, old); END$$;
 INSERT INTO "Kunden" SELECT n, 'k' || n FROM generate_series(1, 5) n;
-INSERT INTO "Auf""träge" SELECT n, 1 + n % 5, 'paid', n, '{"a": 1.0}' FROM generate_series(1, 100) n;
+INSERT INTO "Auf""träge" SELECT n, 1 + n % 5, 'paid', n, '{"a": 1.0}'
+  FROM generate_series(1, 100) n;
 CREATE TRIGGER noted AFTER INSERT OR UPDATE OR DELETE ON "Auf""träge"
   FOR EACH ROW EXECUTE FUNCTION note();
 """

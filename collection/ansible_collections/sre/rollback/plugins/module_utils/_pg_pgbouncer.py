@@ -9,8 +9,8 @@ PRIVATE: for this collection only; can have breaking changes without notice.
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
+import select
 import time
 import typing as t
 from dataclasses import dataclass
@@ -57,23 +57,26 @@ class Pooler:
                 f"{', '.join(sorted(str(row['name']) for row in rows if row['name'] != _ADMIN))}. "
                 "Nothing was changed; set pgbouncer_database."
             )
-        # From PAUSE on, clients wait; "paused" is only said once the last transaction has ended.
-        return any(str(row[key]) == "1" for row in found for key in ("paused",))
+        return any(str(row["paused"]) == "1" for row in found)
 
     def pause(self) -> None:
         """Let clients wait from now on; wait for running transactions, but not for long."""
-        with self._console() as console, concurrent.futures.ThreadPoolExecutor(1) as pool:
-            done = pool.submit(console.execute, f"PAUSE {quoted(self.database)}")
-            try:
-                done.result(timeout=self.timeout)
-            except concurrent.futures.TimeoutError:
-                # Those who still wait for an answer here are told when the swap ends sessions.
-                return
-            except psycopg.Error as exc:
-                raise PoolerError(
-                    f"PgBouncer does not pause {self.database!r}: {one_line(exc)}. Nothing was "
-                    "changed."
-                ) from exc
+        with self._console() as console:
+            pgconn = console.pgconn
+            pgconn.send_query(f"PAUSE {quoted(self.database)}".encode())
+            deadline = time.monotonic() + self.timeout
+            while pgconn.is_busy():
+                left = deadline - time.monotonic()
+                if left <= 0 or not select.select([pgconn.socket], [], [], left)[0]:
+                    return  # They wait already; whose transaction still runs, is ended.
+                pgconn.consume_input()
+            result = pgconn.get_result()
+            said = result.error_message.decode(errors="replace").strip() if result else ""
+        if said:
+            raise PoolerError(
+                f"PgBouncer does not pause {self.database!r}: {said}. The live database is as it "
+                "was."
+            )
 
     def resume(self) -> None:
         """Let clients go on; that they did not wait is no error. Raises PoolerError."""

@@ -147,7 +147,9 @@ def stage_problems(
 def swap_problems(
     request: Request, maintenance: psycopg.Connection, there: Database | None
 ) -> list[str]:
-    """What a swap would leave behind, or what would stop it."""
+    """What a swap would leave behind, or what would stop it; raises PoolerError."""
+    if request.pooler is not None:
+        request.pooler.is_paused()  # it can be reached, and knows the database
     if there is None:
         return []
     return stranded_problems(request.login, maintenance, there, request.accept)
