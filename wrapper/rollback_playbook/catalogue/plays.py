@@ -16,13 +16,21 @@ def read_plays(path: Path) -> list[dict[str, Any]]:
 
     Raises ValueError when there are none, OSError or YAMLError when a file cannot be read.
     """
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    entries = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506
+    entries = _load(path.read_text(encoding="utf-8"))
     if not isinstance(entries, list) or not entries:
         raise ValueError("it holds no plays")
     return [play for entry in entries for play in _resolved(path, entry)]
+
+
+def _load(text: str) -> Any:
+    """YAML with Ansible's own tags, such as ``!unsafe`` and ``!vault``, whose texts are kept."""
+    import yaml
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        """Safe, and one that does not stumble over them."""
+
+    Loader.add_multi_constructor("!", lambda loader, _suffix, node: loader.construct_scalar(node))
+    return yaml.load(text, Loader=Loader)  # noqa: S506
 
 
 def _resolved(path: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:

@@ -28,12 +28,6 @@ PHASES = (
     "Close",
 )
 
-#: The phases after whose start production is no longer as it was found.
-CHANGING_PHASES = frozenset({"Protect", "Pause", "Switch", "Resume"})
-
-#: While one of these runs, users must not be let in again before a gate has passed.
-UNSAFE_PHASES = frozenset({"Pause", "Switch", "Verify"})
-
 _TITLE = re.compile(r"^ +title: *(?P<title>.+?) *$", re.MULTILINE)
 _HEAD_BYTES = 4096
 

@@ -19,6 +19,8 @@ from rollback_playbook.errors import ExitCode, RollbackError
 _COMMANDS = {
     "list": ("list_scenarios", "list_scenarios", "The scenarios: when to use which."),
     "plan": ("plan", "plan", "What a scenario would do, and to which hosts; changes nothing."),
+    "continue": ("continue_", "continue_", "Take up an incident that was interrupted or failed."),
+    "undo": ("undo", "undo", "Take back what an incident did."),
     "incidents": ("incidents", "incidents", "The records: list, show, timeline, report, verify …"),
     "backups": ("backups", "backups", "Verified backups: list, create, verify, stage."),
     "lab": ("lab", "lab", "The embedded lab: up, down, status, break, mend."),

@@ -15,7 +15,7 @@ from rollback_playbook.errors import ExitCode, RefusedError, RollbackError
 from rollback_playbook.execution.outcome import Progress
 
 if TYPE_CHECKING:
-    from rollback_playbook.cli.incident_run import Finished
+    from rollback_playbook.cli.incident_steps import Finished
     from rollback_playbook.lab.places import Lab
     from rollback_playbook.lab.prober import Prober, Sample, Seen
     from rollback_playbook.lab.proof import Written
@@ -127,6 +127,7 @@ class _Drill:
             finished = self._run(
                 self._scenario,
                 reason=f"drill: {self._fault.title}",
+                kind="drill",
                 measure=lambda progress: self._measure(prober, progress),
             )
         finally:

@@ -1,4 +1,4 @@
-"""``rollback-playbook plan``: what a scenario would reach."""
+"""``rollback-playbook plan``: what a scenario would do."""
 
 from __future__ import annotations
 
@@ -13,28 +13,18 @@ from rollback_playbook.cli.settings import Settings
 @click.option("-l", "--limit", default="", help="Only these hosts or groups.")
 @click.pass_obj
 def plan(settings: Settings, scenario: str, environment: str, limit: str) -> None:
-    """What a scenario would do, and to which hosts; changes nothing."""
-    from rollback_playbook.catalogue.scenarios import CHANGING_PHASES, find
-    from rollback_playbook.plan.hosts import resolve_hosts
-    from rollback_playbook.report.clock import duration
+    """What a scenario would do, where, and for how long; changes nothing.
+
+    Rows that would be lost are counted by Assess: add --check to the scenario itself for those.
+    """
+    from rollback_playbook.catalogue.scenarios import find
+    from rollback_playbook.cli.incident_run import hosts_of
+    from rollback_playbook.cli.plan_text import plan_lines
+    from rollback_playbook.plan.history import history_of
 
     found = find(scenario, settings.playbook_dirs)
     resolved = settings.environment(environment)
-    hosts = resolve_hosts(
-        resolved.inventory,
-        [phase.hosts for phase in found.phases],
-        limit,
-        environment=settings.ansible_environment,
-    )
-    click.secho(f"{found.name} on {resolved.name}: {found.title}", bold=True)
-    click.echo(
-        f"  level {found.level}, target {duration(found.target_seconds)}, "
-        f"{len(hosts.names)} hosts (fingerprint {hosts.fingerprint})"
-    )
-    for phase in found.phases:
-        mark = "changes production" if phase.name in CHANGING_PHASES else ""
-        names = ", ".join(hosts.by_pattern[phase.hosts])
-        click.echo(f"  {phase.name:<9} {names}  {mark}".rstrip())
-    click.echo(f"  when: {found.when}")
-    click.echo(f"  not when: {found.when_not}")
-    click.echo(f"  undo: {found.undo}")
+    hosts = hosts_of(settings, found, resolved, limit)
+    history = history_of(settings.incidents_dir, found.name, resolved.name)
+    for line in plan_lines(found, resolved, hosts, history, decision={}):
+        click.echo(line)

@@ -1,9 +1,12 @@
-"""What is counted while a phase is open."""
+"""The phases that change production, and what is counted while a phase is open."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any
+
+#: The phases after whose start production is no longer as it was found.
+CHANGING_PHASES = frozenset({"Protect", "Pause", "Switch", "Resume"})
 
 
 class PhaseTally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -19,6 +20,9 @@ class Writer(Protocol):
     """Appends to a record; raises RecordError when it cannot."""
 
     def append_draft(self, draft: Draft) -> RecordEvent: ...
+
+    def redacted(self, draft: Draft) -> Draft:
+        """As it would be written."""
 
 
 class IncidentLog:
@@ -45,7 +49,9 @@ class IncidentLog:
         """Write, take into account, show; in this order."""
         event = self._written(draft)
         self.progress.observe(event.type, event.subject, event.data)
-        self._show(event)
+        # A screen that is gone must not stop a rollback half-way; the record goes on.
+        with suppress(OSError):
+            self._show(event)
 
     def follow(
         self, converter: EventConverter, *, only: Sequence[str] = ()
@@ -77,13 +83,14 @@ class IncidentLog:
                 return self._writer.append_draft(draft)
             except RecordError as error:
                 self.error = str(error)
+        clean = self._writer.redacted(draft)
         return RecordEvent(
             id="",
             source="",
-            type=draft.type,
-            time=draft.time or timestamp(),
-            subject=draft.subject,
-            data=draft.data,
+            type=clean.type,
+            time=clean.time or timestamp(),
+            subject=clean.subject,
+            data=clean.data,
             sequence=0,
             prevhash="",
             hash="",

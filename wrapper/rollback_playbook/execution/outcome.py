@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rollback_playbook.catalogue.scenarios import CHANGING_PHASES, Scenario
+from rollback_playbook.catalogue.scenarios import Scenario
 from rollback_playbook.errors import ExitCode
+from rollback_playbook.events.phases import CHANGING_PHASES
 from rollback_playbook.execution.runner import RunResult
 
 _BAD = frozenset({"failed", "unreachable"})
@@ -36,6 +37,8 @@ class Progress:
     failures: list[Failure] = field(default_factory=list)
     gates: dict[str, str] = field(default_factory=dict)
     decision: Mapping[str, Any] = field(default_factory=dict)
+    #: Phases in which an earlier attempt of the same incident changed something.
+    changed_before: frozenset[str] = frozenset()
 
     @property
     def phase(self) -> str:
@@ -45,7 +48,13 @@ class Progress:
     @property
     def production_changed(self) -> bool:
         """Whether a task of a phase that touches production changed something."""
-        return bool(self.changed & CHANGING_PHASES)
+        return bool((self.changed | self.changed_before) & CHANGING_PHASES)
+
+    @property
+    def refused_to_go_on(self) -> bool:
+        """Whether an incident that is continued ended before this attempt changed anything."""
+        unchanged = not self.changed & CHANGING_PHASES
+        return bool(self.changed_before) and unchanged and self.phase in ("Declare", "Assess")
 
     def observe(self, kind: str, subject: str, data: Mapping[str, Any]) -> None:
         """Take one event of the record in; ``subject`` is the host it is about."""
@@ -108,16 +117,25 @@ def safe_traffic(progress: Progress) -> str:
     return "paused" if progress.phase in ("Switch", "Verify", "Resume") else "resumed"
 
 
-def decide(scenario: Scenario, progress: Progress, result: RunResult) -> Outcome:
-    """The outcome of a run that has ended."""
+def decide(
+    scenario: Scenario, progress: Progress, result: RunResult, incident: str = "INCIDENT"
+) -> Outcome:
+    """The outcome of a run that has ended; ``incident`` is what to type for going on with it."""
     if result.interrupted:
-        return _interrupted(progress)
+        return _interrupted(scenario, progress, incident)
     if result.rc == 0:
         return _completed(scenario, progress)
     if not progress.started:
         return _never_started(result)
     if progress.phase in ("Verify", "Confirm"):
-        return _not_proved(progress)
+        return _not_proved(scenario, progress, incident)
+    if progress.refused_to_go_on:
+        return Outcome(
+            "interrupted",
+            ExitCode.REFUSED,
+            f"{_why(progress, result)}; it is as the attempt before has left it",
+            _go_on(scenario, incident),
+        )
     if not progress.production_changed:
         return Outcome(
             "refused", ExitCode.REFUSED, f"{_why(progress, result)}; nothing was changed"
@@ -126,7 +144,7 @@ def decide(scenario: Scenario, progress: Progress, result: RunResult) -> Outcome
         "failed",
         ExitCode.FAILED,
         f"{_why(progress, result)}. {_done_and_not(scenario, progress)}",
-        _after_failure(progress),
+        f"{_users(progress)}mend the cause, then {_go_on(scenario, incident)}",
     )
 
 
@@ -157,7 +175,21 @@ def _completed(scenario: Scenario, progress: Progress) -> Outcome:
             ExitCode.HEALTHY,
             f"nothing to roll back ({reasons}); healthy, as it was found",
         )
-    return Outcome("healthy", ExitCode.HEALTHY, "rolled back and healthy")
+    return Outcome("healthy", ExitCode.HEALTHY, f"{_deed(scenario)} and healthy")
+
+
+def _deed(scenario: Scenario) -> str:
+    return "taken back" if _is_undo(scenario) else "rolled back"
+
+
+def _is_undo(scenario: Scenario) -> bool:
+    return scenario.level == "undo"
+
+
+def _go_on(scenario: Scenario, incident: str) -> str:
+    """What to type next. Undoing an undo is possible and hardly ever what is wanted."""
+    command = f"rollback-playbook continue {incident}"
+    return command if _is_undo(scenario) else f"{command}; or rollback-playbook undo {incident}"
 
 
 def _never_started(result: RunResult) -> Outcome:
@@ -167,26 +199,26 @@ def _never_started(result: RunResult) -> Outcome:
     )
 
 
-def _not_proved(progress: Progress) -> Outcome:
+def _not_proved(scenario: Scenario, progress: Progress, incident: str) -> Outcome:
     paused = safe_traffic(progress) == "paused"
     state = "users still get the maintenance answer" if paused else "users are on it"
+    breakers = "" if _is_undo(scenario) else "; breakers stay open"
     return Outcome(
         "not proved",
         ExitCode.NOT_PROVED,
-        f"rolled back, but not proved healthy: {_failures(progress)}; {state}; breakers stay open",
-        "mend what the gate names, then run the same command again"
-        + ("; or rollback-playbook traffic-resume" if paused else ""),
+        f"{_deed(scenario)}, but not proved healthy: {_failures(progress)}; {state}{breakers}",
+        f"mend what the gate names, then {_go_on(scenario, incident)}",
     )
 
 
-def _interrupted(progress: Progress) -> Outcome:
+def _interrupted(scenario: Scenario, progress: Progress, incident: str) -> Outcome:
     if not progress.production_changed:
         return Outcome("interrupted", ExitCode.INTERRUPTED, "interrupted; nothing was changed")
     return Outcome(
         "interrupted",
         ExitCode.INTERRUPTED,
-        f"interrupted in {progress.phase}; done: {_names(progress)}",
-        "run the same command again: what is done is not done twice",
+        f"interrupted in {progress.phase}. {_done_and_not(scenario, progress)}",
+        f"{_users(progress)}{_go_on(scenario, incident)}",
     )
 
 
@@ -217,7 +249,7 @@ def _failures(progress: Progress) -> str:
 
 
 def _names(progress: Progress) -> str:
-    done = [phase for phase in progress.started if phase in progress.finished]
+    done = [phase for phase in dict.fromkeys(progress.started) if phase in progress.finished]
     return ", ".join(done) or "nothing"
 
 
@@ -226,10 +258,9 @@ def _done_and_not(scenario: Scenario, progress: Progress) -> str:
     return f"Done: {_names(progress)}. Not done: {', '.join(left)}"
 
 
-def _after_failure(progress: Progress) -> str:
-    traffic = {
-        "paused": "users get the maintenance answer until rollback-playbook traffic-resume; ",
+def _users(progress: Progress) -> str:
+    return {
+        "paused": "users get the maintenance answer meanwhile; ",
         "resumed": "users have what they had before; ",
         "untouched": "",
     }[safe_traffic(progress)]
-    return f"{traffic}mend the cause, then run the same command again with --take-over"

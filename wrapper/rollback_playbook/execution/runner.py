@@ -12,6 +12,7 @@ import shlex
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,17 @@ class Interrupt:
         self._asked = False
         self._now = False
         self._last_chance = False
+        self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+
+    def later(self, task: Callable[[], None]) -> None:
+        """What a signal handler must not do itself: the run does it within a moment."""
+        self._tasks.put(task)
+
+    def catch_up(self) -> None:
+        """Do what was put off."""
+        with suppress(queue.Empty):
+            while True:
+                self._tasks.get_nowait()()
 
     def ask(self) -> None:
         """Once: stop after the running task. Twice: stop now."""
@@ -203,6 +215,7 @@ class _Watch:
 
     def _obey_interrupt(self) -> None:
         """The callback plugin ``safe_stop`` looks for the file before it lets a task begin."""
+        self._interrupt.catch_up()
         if self._interrupt.now:
             reaper.end_processes(str(self._folder))
         elif self._interrupt.asked:

@@ -43,6 +43,10 @@ class Order:
     variables: Mapping[str, Any] = field(default_factory=dict)
     limit: str = ""
     check: bool = False
+    #: The phases to run, of an incident that is continued; all of them when empty.
+    phases: tuple[str, ...] = ()
+    #: What to type for this incident.
+    incident: str = "INCIDENT"
 
 
 class Session:
@@ -59,21 +63,27 @@ class Session:
         result = self._play(self._order.scenario, tags=("Assess",))
         progress = self._log.progress
         if result.rc == 0 and not result.interrupted:
-            self._log.progress = Progress(decision=progress.decision)
+            self._log.progress = replace(
+                progress, started=[], finished=set(), changed=set(), failures=[], gates={}
+            )
             return None
-        return decide(self._order.scenario, progress, result)
+        return self._decide(result)
 
     def roll_back(self) -> Outcome:
         """Run the scenario; when it does not finish, put the users' traffic into a safe state."""
-        result = self._play(self._order.scenario)
+        result = self._play(self._order.scenario, tags=self._order.phases)
         if self._lease_lost:
             return lease_lost(self._log.progress, self._lease_lost)
         if self._order.check and result.rc == 0:
             return self._with_record(checked(self._log.progress), result)
-        outcome = decide(self._order.scenario, self._log.progress, result)
-        if result.rc != 0 and not self._order.check:
+        outcome = self._decide(result)
+        if result.rc != 0 and not self._order.check and outcome.exit_code is not ExitCode.REFUSED:
             outcome = self._make_safe(outcome)
         return self._with_record(outcome, result)
+
+    def _decide(self, result: RunResult) -> Outcome:
+        order = self._order
+        return decide(order.scenario, self._log.progress, result, order.incident)
 
     def _play(self, scenario: Scenario, tags: tuple[str, ...] = ()) -> RunResult:
         order = self._order
@@ -125,10 +135,12 @@ class Session:
         scenario = self._order.traffic.get(state)
         if scenario is None:
             return outcome
+        if self._interrupt.now:
+            return replace(outcome, summary=f"{outcome.summary}. Traffic was left as it is")
         self._log.append("compensation.started", {"text": f"users' traffic is being {state}"})
         before, self._log.progress = self._log.progress, Progress()
         phase = "Pause" if state == "paused" else "Resume"
-        self._interrupt = Interrupt()
+        self._interrupt.rearm()
         result = self._play(scenario, tags=(phase,))
         self._log.progress = before
         done = result.rc == 0
@@ -147,11 +159,15 @@ class Session:
         if result.events_received < result.events_expected and not self._log.error:
             missing = result.events_expected - result.events_received
             self._log.error = f"{missing} of {result.events_expected} events never arrived"
-        if not self._log.error or outcome.exit_code is not ExitCode.HEALTHY:
+        if not self._log.error:
             return outcome
+        code = outcome.exit_code
+        healthy = code is ExitCode.HEALTHY
         return replace(
             outcome,
-            exit_code=ExitCode.RECORD_INCOMPLETE,
+            exit_code=ExitCode.RECORD_INCOMPLETE if healthy else code,
             summary=f"{outcome.summary}; but the record is incomplete: {self._log.error}",
-            next_step="keep the screen's output: it is the only complete account",
+            next_step="; ".join(
+                filter(None, ["keep the screen's output: it is all there is", outcome.next_step])
+            ),
         )

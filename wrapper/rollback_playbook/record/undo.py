@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from rollback_playbook.events.model import RecordEvent
+from rollback_playbook.events.phases import CHANGING_PHASES
 
 #: The lease is given back by whoever holds it; it is no state of production.
 _NOT_PRODUCTION = frozenset({"sre.rollback.environment_lock"})
+_TRAFFIC = "sre.rollback.traffic"
 #: Phases that only look and prepare: what is predicted in them is done in a later one.
 _AHEAD = frozenset({"Declare", "Assess", "Preserve", "Prepare"})
 
@@ -35,7 +37,8 @@ class UndoStep:
         """The phase in which the step that is taken back changes production."""
         if self.phase not in _AHEAD:
             return self.phase
-        return "Pause" if self.module == "sre.rollback.traffic" else "Switch"
+        pauses = self.module == _TRAFFIC and self.args.get("state") in ("paused", "resumed")
+        return "Pause" if pauses else "Switch"
 
     def is_like(self, other: UndoStep) -> bool:
         """Whether both take back the same thing to the same state."""
@@ -69,6 +72,30 @@ def undo_steps(events: Iterable[RecordEvent]) -> list[UndoStep]:
     return ledger.steps()
 
 
+def steps_without_undo(events: Iterable[RecordEvent]) -> list[str]:
+    """What a record says was changed in production and cannot be taken back, in words."""
+    changed: dict[int, str] = {}
+    for event in events:
+        if event.counter is None:
+            continue
+        if event.type == "undo.recorded":
+            changed.pop(event.counter, None)
+        elif _changes_production(event):
+            changed[event.counter] = f"{event.subject}: {event.data.get('task', '')}"
+        elif event.type == "playbook.started":
+            changed = {-index - 1: text for index, text in enumerate(changed.values())}
+    return list(changed.values())
+
+
+def _changes_production(event: RecordEvent) -> bool:
+    data = event.data
+    return (
+        event.type == "task.finished"
+        and data.get("status") == "changed"
+        and data.get("phase") in CHANGING_PHASES
+    )
+
+
 def _without_doubles(predicted: Sequence[UndoStep], done: Sequence[UndoStep]) -> list[UndoStep]:
     kept: list[UndoStep] = []
     for step in predicted:
@@ -79,13 +106,13 @@ def _without_doubles(predicted: Sequence[UndoStep], done: Sequence[UndoStep]) ->
 
 def _step(event: RecordEvent) -> UndoStep:
     data = event.data
-    args = data.get("args")
+    args, phase = data.get("args"), str(data.get("phase", ""))
     return UndoStep(
         sequence=event.sequence,
         module=str(data.get("module", "")),
         args=args if isinstance(args, Mapping) else {},
         host=str(data.get("host") or event.subject),
         task=str(data.get("task", "")),
-        phase=str(data.get("phase", "")),
-        certain=not data.get("predicted"),
+        phase=phase,
+        certain=not data.get("predicted") and phase not in _AHEAD,
     )

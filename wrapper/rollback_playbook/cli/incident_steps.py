@@ -1,0 +1,234 @@
+"""One incident of the command line: declare, assess, ask, run, close; and its failures."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+from rollback_playbook.approval.confirmation import confirm
+from rollback_playbook.catalogue.environments import Environment
+from rollback_playbook.catalogue.scenarios import Scenario, find
+from rollback_playbook.cli.run_view import RunView
+from rollback_playbook.cli.screens import Screen, choose_screen
+from rollback_playbook.cli.settings import Settings
+from rollback_playbook.cli.signals import interruptible
+from rollback_playbook.errors import ExitCode, RecordError, RefusedError
+from rollback_playbook.execution.incident_log import IncidentLog
+from rollback_playbook.execution.outcome import Outcome, Progress
+from rollback_playbook.execution.runner import Interrupt
+from rollback_playbook.execution.session import Order, Session
+from rollback_playbook.plan.history import History
+from rollback_playbook.plan.hosts import ResolvedHosts
+from rollback_playbook.record.folder import IncidentFolder
+from rollback_playbook.record.writer import RecordWriter
+
+#: Scenarios that put traffic into a safe state.
+_TRAFFIC = {"paused": "traffic-pause", "resumed": "traffic-resume"}
+
+#: Events to add to the record when the run has ended: their types and data.
+Measure = Callable[[Progress], Iterable[tuple[str, dict[str, Any]]]]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How an incident ended, and where it is kept."""
+
+    outcome: Outcome
+    folder: IncidentFolder
+
+    @property
+    def exit_code(self) -> ExitCode:
+        return self.outcome.exit_code
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the operator asked for beside scenario and environment."""
+
+    reason: str = ""
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    limit: str = ""
+    check: bool = False
+    yes: str | None = None
+    as_json: bool = False
+    #: ``incident``, ``drill`` or ``undo``.
+    kind: str = "incident"
+    #: What the record says beyond that, such as which incident is undone.
+    about: Mapping[str, Any] = field(default_factory=dict)
+    measure: Measure | None = None
+    #: Of an incident that is continued: where it goes on, and what was done before.
+    phases: tuple[str, ...] = ()
+    progress: Progress | None = None
+
+
+class IncidentSteps:
+    """The order of the steps of one incident, and what becomes of each failure."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        scenario: Scenario,
+        environment: Environment,
+        *,
+        hosts: ResolvedHosts,
+        writer: RecordWriter,
+        history: History,
+        show_plan: Callable[[Mapping[str, Any]], None],
+        wish: Wish,
+    ) -> None:
+        self._settings = settings
+        self._scenario = scenario
+        self._environment = environment
+        self._hosts = hosts
+        self._writer = writer
+        self._show_plan = show_plan
+        self._wish = wish
+        self._screen = self._choose_screen(history)
+        self._log = IncidentLog(writer, self._screen.show, wish.progress or Progress())
+
+    def _choose_screen(self, history: History) -> Screen:
+        names = self._wish.phases or [phase.name for phase in self._scenario.phases]
+        view = RunView.of(names, self._scenario.target_seconds, predicted=history.phases)
+        title = f"{self._scenario.name} · {self._environment.name} · {self._writer.incident}"
+        return choose_screen(view, title=title, as_json=self._wish.as_json)
+
+    def finish(self, version: str) -> Finished:
+        """Run to the end; the record is closed whatever happens."""
+        try:
+            self._declare(version)
+            outcome = self._run()
+        except RefusedError as error:
+            outcome = Outcome("refused", error.exit_code, str(error), error.hint)
+        except (click.Abort, KeyboardInterrupt):
+            outcome = Outcome("refused", ExitCode.INTERRUPTED, "not approved; nothing was changed")
+        except BaseException as error:
+            self._close(Outcome("failed", ExitCode.BUG, f"{type(error).__name__}: {error}"))
+            raise
+        self._close(outcome)
+        return Finished(outcome, self._writer.folder)
+
+    def _declare(self, version: str) -> None:
+        about = {
+            "operator": operator(),
+            "reason": self._reason,
+            "version": version,
+            **self._wish.about,
+        }
+        if self._wish.progress is not None:
+            self._log.append("incident.continued", {**about, "phases": list(self._wish.phases)})
+            return
+        self._log.append(
+            "incident.declared",
+            {
+                "id": self._writer.incident,
+                "kind": self._wish.kind,
+                "scenario": self._scenario.name,
+                "playbook": str(self._scenario.path),
+                "environment": self._environment.name,
+                "inventory": self._environment.inventory,
+                "target_seconds": self._scenario.target_seconds,
+                "hosts": list(self._hosts.names),
+                "fingerprint": self._hosts.fingerprint,
+                "limit": self._wish.limit,
+                "variables": dict(self._wish.variables),
+                "check": self._wish.check,
+                **about,
+            },
+        )
+
+    @property
+    def _reason(self) -> str:
+        return self._wish.reason or "no reason given"
+
+    def _run(self) -> Outcome:
+        if self._scenario.decides_first and not self._wish.check and self._wish.progress is None:
+            refused = self._with_signals(Session.assess)
+            if refused is not None:
+                return refused
+        self._log.append("approval.granted", {"by": operator(), "how": self._approve()})
+        outcome = self._with_signals(Session.roll_back)
+        if outcome is None:
+            raise RuntimeError("a rollback ended without an outcome")
+        return outcome
+
+    def _with_signals(self, step: Callable[[Session], Outcome | None]) -> Outcome | None:
+        """Signals mean a stop at a safe point while Ansible runs; a prompt is simply left."""
+        with interruptible(self._screen.say, self._hung_up) as interrupt, self._screen:
+            return step(self._session(interrupt))
+
+    def _hung_up(self) -> None:
+        note = {"author": "rollback-playbook", "text": "the terminal was lost; the run goes on"}
+        self._log.append("note.added", note)
+
+    def _session(self, interrupt: Interrupt) -> Session:
+        traffic = {
+            state: find(name, self._settings.playbook_dirs) for state, name in _TRAFFIC.items()
+        }
+        order = Order(
+            scenario=self._scenario,
+            environment=self._environment,
+            operator=operator(),
+            reason=self._reason,
+            ansible_environment=self._settings.ansible_environment,
+            traffic=traffic,
+            variables={
+                "incident_id": self._writer.incident,
+                "incident_operator": operator(),
+                "incident_reason": self._reason,
+                **self._wish.variables,
+            },
+            limit=self._wish.limit,
+            check=self._wish.check,
+            phases=self._wish.phases,
+            incident=self._writer.incident,
+        )
+        return Session(order, self._log, interrupt)
+
+    def _approve(self) -> str:
+        if self._wish.check:
+            return "check mode"
+        self._show_plan(self._log.progress.decision)
+        return confirm(
+            self._environment.name,
+            protected=bool(self._hosts.variable("rollback_protected")),
+            yes=self._wish.yes,
+            interactive=sys.stdin.isatty(),
+            ask=lambda question: str(click.prompt(question, err=True)),
+        )
+
+    def _close(self, outcome: Outcome) -> None:
+        if self._wish.measure is not None:
+            for kind, data in self._wish.measure(self._log.progress):
+                self._log.append(kind, data)
+        closing = {
+            "outcome": outcome.name,
+            "exit_code": int(outcome.exit_code),
+            "summary": outcome.summary,
+            "next": outcome.next_step,
+        }
+        self._log.append("incident.closed", closing)
+        try:
+            self._writer.close()
+            write_report(self._writer)
+        except RecordError as error:
+            self._screen.say(f"The record could not be closed: {error}")
+
+
+def write_report(writer: RecordWriter) -> None:
+    """The report beside the record, made from the record alone."""
+    from rollback_playbook.report.rendering import render
+
+    writer.write_file("report.md", render(writer.folder, "md"))
+
+
+def operator() -> str:
+    """Who runs this command."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

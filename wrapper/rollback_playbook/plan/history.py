@@ -1,0 +1,128 @@
+"""What earlier runs of a scenario tell about the next one: its times, and its last drill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any, TypeVar
+
+from rollback_playbook.errors import RecordError
+from rollback_playbook.events.model import RecordEvent
+from rollback_playbook.record.listing import IncidentEntry, list_incidents, summary_for
+from rollback_playbook.record.reading import read_events
+
+_RUNS = 10
+#: Tasks are told from the records themselves, which are long.
+_RECORDS = 3
+
+#: A step of a scenario: its phase and its role, or its own name where it has no role.
+Step = tuple[str, str]
+Name = TypeVar("Name", str, Step)
+
+
+@dataclass(frozen=True)
+class Drill:
+    """When a scenario last passed a drill, with which version of ours, between which releases."""
+
+    when: str
+    environment: str
+    version: str
+    release_from: str
+    release_to: str
+
+
+@dataclass(frozen=True)
+class History:
+    """Medians in seconds; ``environment`` is where they come from, ``runs`` how many there were."""
+
+    runs: int = 0
+    environment: str = ""
+    total: float | None = None
+    phases: Mapping[str, float] = field(default_factory=dict)
+    steps: Mapping[Step, float] = field(default_factory=dict)
+    drill: Drill | None = None
+
+
+def history_of(root: Path, scenario: str, environment: str) -> History:
+    """Of the runs that ended well: on this environment, or on any where it has none."""
+    try:
+        every = [entry for entry in list_incidents(root, scenario=scenario) if entry.exit_code == 0]
+    except RecordError:
+        return History()
+    real = [entry for entry in every if not summary_for(entry.folder).get("check")]
+    here = [entry for entry in real if entry.environment == environment]
+    runs = (here or real)[:_RUNS]
+    if not runs:
+        return History()
+    return History(
+        runs=len(runs),
+        environment=runs[0].environment,
+        total=_median([entry.seconds for entry in runs]),
+        phases=_medians(_phase_times(summary_for(entry.folder)) for entry in runs),
+        steps=_medians(_step_times(entry) for entry in runs[:_RECORDS]),
+        drill=_last_drill(real),
+    )
+
+
+def _last_drill(entries: Sequence[IncidentEntry]) -> Drill | None:
+    for entry in entries:
+        summary = summary_for(entry.folder)
+        if summary.get("kind") == "drill":
+            decision = summary.get("decision") or {}
+            return Drill(
+                when=entry.declared,
+                environment=entry.environment,
+                version=str(summary.get("version", "")),
+                release_from=str(decision.get("release_from", "")),
+                release_to=str(decision.get("release_to", "")),
+            )
+    return None
+
+
+def _phase_times(summary: Mapping[str, Any]) -> dict[str, float]:
+    """A phase that ran twice, as Assess does, counts as it ran last."""
+    found = {}
+    for phase in summary["phases"]:
+        if isinstance(phase.get("seconds"), (int, float)) and phase["status"] in ("ok", "rescued"):
+            found[str(phase["name"])] = float(phase["seconds"])
+    return found
+
+
+def _step_times(entry: IncidentEntry) -> dict[Step, float]:
+    """Seconds of the tasks of each role in each phase of the last run in the record."""
+    try:
+        return _seconds_by_step(read_events(entry.folder.events))
+    except RecordError:
+        return {}
+
+
+def _seconds_by_step(events: Iterable[RecordEvent]) -> dict[Step, float]:
+    found: dict[Step, float] = {}
+    roles: dict[str, str] = {}
+    for event in events:
+        data = event.data
+        if event.type == "run.started":
+            found, roles = {}, {}
+        elif event.type == "task.started":
+            task = str(data.get("task", ""))
+            roles[task] = str(data.get("role") or task)
+        elif event.type == "task.finished" and isinstance(data.get("seconds"), (int, float)):
+            task = str(data.get("task", ""))
+            step = (str(data.get("phase", "")), roles.get(task, task))
+            found[step] = found.get(step, 0.0) + float(data["seconds"])
+    return found
+
+
+def _medians(found: Iterable[Mapping[Name, float]]) -> dict[Name, float]:
+    by_name: dict[Name, list[float]] = {}
+    for times in found:
+        for name, seconds in times.items():
+            by_name.setdefault(name, []).append(seconds)
+    return {name: median(seconds) for name, seconds in by_name.items()}
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
