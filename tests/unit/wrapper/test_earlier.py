@@ -1,0 +1,127 @@
+"""Where an interrupted incident goes on, and with which knowledge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rollback_playbook.catalogue.scenarios import Phase, Scenario
+from rollback_playbook.errors import ExitCode
+from rollback_playbook.execution.earlier import Earlier, phases_from, read_earlier
+from rollback_playbook.execution.outcome import decide, safe_traffic
+from rollback_playbook.execution.runner import RunResult
+
+from .incident_events import events_of, run_of
+
+_PHASES = (
+    "Declare", "Protect", "Assess", "Preserve", "Prepare", "Pause", "Switch", "Verify", "Resume",
+    "Confirm", "Close",
+)  # fmt: skip
+_DECLARED = ("incident.declared", {"scenario": "full", "environment": "lab"})
+
+
+def _scenario(level: str = "3") -> Scenario:
+    return Scenario(
+        name="full",
+        path=Path("full.yml"),
+        title="",
+        level=level,
+        target_seconds=900,
+        when="",
+        when_not="",
+        undo="",
+        approval="operator",
+        protects_first=False,
+        phases=tuple(Phase(name, "app") for name in _PHASES),
+    )
+
+
+def _killed_in(phase: str) -> Earlier:
+    done = [(name, "ok") for name in _PHASES[: _PHASES.index(phase)]]
+    return read_earlier(events_of(_DECLARED, *run_of("full", [*done, (phase, "")])))
+
+
+@pytest.mark.parametrize("phase", _PHASES)
+def test_incident_goes_on_at_the_phase_that_did_not_finish(phase: str) -> None:
+    assert _killed_in(phase).unfinished(_scenario()) == phase
+
+
+def test_phase_that_was_run_again_and_did_not_finish_then_is_unfinished() -> None:
+    first = run_of("full", [(name, "ok") for name in _PHASES[:8]])
+    second = run_of("full", [("Declare", "ok"), ("Assess", "ok"), ("Switch", "")])
+    earlier = read_earlier(events_of(_DECLARED, *first, *second))
+    assert earlier.unfinished(_scenario()) == "Switch"
+
+
+def test_traffic_that_was_only_made_safe_counts_for_no_phase() -> None:
+    run = run_of("full", [*((name, "ok") for name in _PHASES[:5]), ("Pause", "failed")])
+    safe = run_of("traffic-resume", [("Resume", "ok")])
+    earlier = read_earlier(events_of(_DECLARED, *run, *safe))
+    assert earlier.unfinished(_scenario()) == "Pause"
+    assert "Resume" not in earlier.progress.finished
+
+
+@pytest.mark.parametrize(
+    ("phase", "needed"),
+    [
+        pytest.param("Protect", {"Declare", "Assess", "Prepare"}, id="all that follows"),
+        pytest.param("Switch", {"Declare", "Assess", "Prepare", "Pause"}, id="users are kept out"),
+        pytest.param("Verify", {"Declare", "Assess", "Pause"}, id="users stay out until the gate"),
+        pytest.param("Confirm", {"Declare", "Assess", "Close"}, id="lock and facts"),
+    ],
+)
+def test_phases_that_another_cannot_do_without_run_again(phase: str, needed: set[str]) -> None:
+    phases = phases_from(phase, _scenario())
+    assert needed < set(phases)
+    assert list(phases) == sorted(phases, key=_PHASES.index)
+
+
+def test_phases_that_finished_and_are_not_needed_do_not_run_again() -> None:
+    assert set(phases_from("Verify", _scenario())) & {"Protect", "Preserve", "Switch"} == set()
+
+
+def test_attempt_that_is_refused_leaves_the_incident_interrupted() -> None:
+    progress = _killed_in("Switch").progress_before("Switch", _scenario())
+    for kind, data in [
+        ("phase.started", {"name": "Declare"}),
+        (
+            "task.finished",
+            {"status": "failed", "task": "Environment is locked", "result": {"msg": "held by ann"}},
+        ),
+    ]:
+        progress.observe(kind, "edge1", data)
+
+    outcome = decide(_scenario(), progress, _ended(2), "x-3f2a")
+
+    assert (outcome.name, outcome.exit_code) == ("interrupted", ExitCode.REFUSED)
+    assert "held by ann" in outcome.summary
+    assert "rollback-playbook continue x-3f2a" in outcome.next_step
+
+
+def test_attempt_that_fails_in_the_switch_keeps_users_out_also_the_second_time() -> None:
+    progress = _killed_in("Switch").progress_before("Switch", _scenario())
+    progress.observe("phase.started", "", {"name": "Switch"})
+    assert safe_traffic(progress) == "paused"
+
+
+def test_token_of_the_lock_is_the_one_that_was_not_given_back() -> None:
+    lock = "sre.rollback.environment_lock"
+    taken = ("task.finished", {"action": lock, "status": "changed",
+                               "result": {"token": 7, "holder": "ann"}})  # fmt: skip
+    freed = ("task.finished", {"action": lock, "status": "changed",
+                               "result": {"token": 7, "holder": ""}})  # fmt: skip
+    assert read_earlier(events_of(_DECLARED, taken)).token == 7
+    assert read_earlier(events_of(_DECLARED, taken, freed)).token == 0
+
+
+def _ended(rc: int) -> RunResult:
+    return RunResult(
+        status="failed",
+        rc=rc,
+        seconds=1.0,
+        interrupted=False,
+        events_expected=1,
+        events_received=1,
+        output_tail=(),
+    )

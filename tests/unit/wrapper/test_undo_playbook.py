@@ -1,0 +1,112 @@
+"""From what a record says can be undone to the playbook that does it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rollback_playbook.catalogue.scenarios import load
+from rollback_playbook.plan.undo_playbook import UndoPlan, as_yaml, plan_undo, undo_plays
+from rollback_playbook.record.undo import UndoStep
+
+
+def _step(module: str, phase: str, sequence: int, host: str = "app1", **args: Any) -> UndoStep:
+    return UndoStep(
+        sequence=sequence,
+        module=f"sre.rollback.{module}",
+        args=args,
+        host=host,
+        task=f"{module} in {phase}",
+        phase=phase,
+        certain=True,
+    )
+
+
+#: What a whole rollback leaves, latest first.
+_WHOLE = [
+    _step("feature_flag", "Confirm", 9, path="/f", definitions={"checkout": {"a": "safe"}}),
+    _step("traffic", "Resume", 8, "edge1", state="paused"),
+    _step("redis_flush", "Switch", 7, "cache1", state="restored", restore_point="/r"),
+    _step("release_link", "Switch", 6, version="1.1.0"),
+    _step("pg_restore_verified", "Switch", 5, "db1", state="previous"),
+    _step("traffic", "Pause", 4, "edge1", state="resumed"),
+    _step("feature_flag", "Protect", 3, path="/f", definitions={"checkout": {"a": "found"}}),
+]
+
+
+def _plays(plan: UndoPlan) -> dict[str, Any]:
+    plays = undo_plays(plan, incident="x", restore_id="first", gate_hosts="app", target_seconds=300)
+    return {play["name"]: play for play in plays}
+
+
+def _undone(play: dict[str, Any]) -> list[str]:
+    return [str(task["name"]) for task in play["tasks"]]
+
+
+def test_steps_of_the_switch_are_replayed_latest_first_with_users_kept_out() -> None:
+    plays = _plays(plan_undo(_WHOLE))
+    assert list(plays) == ["Declare", "Assess", "Pause", "Switch", "Resume", "Confirm", "Close"]
+    assert _undone(plays["Switch"]) == [
+        "Taken back - redis_flush in Switch",
+        "Taken back - release_link in Switch",
+        "Taken back - pg_restore_verified in Switch",
+    ]
+
+
+def test_traffic_and_flags_go_to_the_state_in_which_the_incident_found_them() -> None:
+    plays = _plays(plan_undo(_WHOLE))
+    [traffic] = plays["Resume"]["tasks"]
+    assert traffic["vars"]["traffic_undo"]["args"] == {"state": "resumed"}
+    flags = plays["Confirm"]["tasks"][0]["vars"]["protect_undo"]["args"]
+    assert flags["definitions"] == {"checkout": {"a": "found"}}
+
+
+def test_undo_to_a_phase_ends_as_it_was_when_that_phase_began() -> None:
+    plays = _plays(plan_undo(_WHOLE, to_phase="Switch"))
+    [traffic] = plays["Resume"]["tasks"]
+    assert traffic["vars"]["traffic_undo"]["args"] == {"state": "paused"}
+    gate = plays["Confirm"]["tasks"][-1]["ansible.builtin.include_role"]
+    assert gate["tasks_from"] == "gate"
+
+
+def test_every_step_of_the_switch_is_tried_before_anything_changes() -> None:
+    assess = _plays(plan_undo(_WHOLE))["Assess"]
+    assert len(assess["tasks"]) == 3
+    for task in assess["tasks"]:
+        assert task["ansible.builtin.include_role"]["apply"] == {"check_mode": True}
+
+
+def test_step_that_the_record_hides_a_part_of_is_not_replayed() -> None:
+    hidden = _step("feature_flag", "Protect", 1, definitions={"to": "[redacted:email]"})
+    plan = plan_undo([*_WHOLE, hidden])
+    assert plan.hidden == (hidden,)
+    assert hidden not in plan.steps
+
+
+def test_module_of_another_collection_is_called_with_what_it_said_itself() -> None:
+    step = UndoStep(1, "community.docker.docker_compose_v2", {"project_src": "/srv"}, "app1",
+                    "Up", "Switch", certain=True)  # fmt: skip
+    [task] = _plays(plan_undo([step]))["Switch"]["tasks"]
+    assert task["community.docker.docker_compose_v2"] == {"project_src": "/srv"}
+
+
+def test_playbook_is_a_scenario_and_takes_nothing_of_the_record_for_a_template(
+    tmp_path: Path,
+) -> None:
+    hostile = _step("release_link", "Switch", 1, version="{{ lookup('pipe', 'id') }}")
+    path = tmp_path / "undo.yml"
+    path.write_text(as_yaml(list(_plays(plan_undo([hostile])).values())), encoding="utf-8")
+
+    scenario = load("undo", path)
+
+    assert scenario.decides_first
+    assert scenario.level == "undo"
+    tags = [
+        token.value
+        for token in yaml.scan(path.read_text(encoding="utf-8"))
+        if isinstance(token, yaml.TagToken)
+    ]
+    assert ("!", "unsafe") in tags
+    assert "!unsafe '{{ lookup(''pipe'', ''id'') }}'" in path.read_text(encoding="utf-8")
