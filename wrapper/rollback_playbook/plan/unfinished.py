@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rollback_playbook.errors import RefusedError
@@ -18,16 +19,15 @@ def refuse_unfinished(root: Path, environment: str, *, but: str = "") -> None:
     controllers; this says it also where a run was killed before it had the lock, or so long ago
     that the lock has expired.
     """
-    settled = {but}
-    for entry in list_incidents(root, environment=environment, limit=_LOOKED_AT):
+    entries = list_incidents(root, environment=environment, limit=_LOOKED_AT)
+    settled = {but, *_undone(entries)}
+    for entry in entries:
         if entry.state == "running":
             raise RefusedError(
                 f"{entry.id} runs on {environment} right now, by {entry.operator}; nothing was "
                 "changed",
                 hint="wait for it, or --take-over with a --reason",
             )
-        if entry.exit_code in (0, 5):
-            settled.add(str(summary_for(entry.folder).get("undoes", "")))
         if entry.state == "interrupted" and entry.id not in settled and _changed_production(entry):
             raise RefusedError(
                 f"{entry.id} was interrupted on {environment}; nothing was changed by this command",
@@ -36,6 +36,13 @@ def refuse_unfinished(root: Path, environment: str, *, but: str = "") -> None:
             )
         if entry.exit_code == 0 and "Switch" in _phases(entry):
             return
+
+
+def _undone(entries: Sequence[IncidentEntry]) -> Iterator[str]:
+    """The incidents that were taken back, also to a state that is not healthy."""
+    for entry in entries:
+        if entry.exit_code in (0, 5):
+            yield str(summary_for(entry.folder).get("undoes", ""))
 
 
 def _changed_production(entry: IncidentEntry) -> bool:
