@@ -127,7 +127,6 @@ class _Drill:
             finished = self._run(
                 self._scenario,
                 reason=f"drill: {self._fault.title}",
-                kind="drill",
                 measure=lambda progress: self._measure(prober, progress),
             )
         finally:
@@ -156,6 +155,7 @@ class _Drill:
             backup=backup,
             variables=variables,
             as_json=self._as_json,
+            kind="drill",
             measure=measure,
         )
 
