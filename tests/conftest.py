@@ -27,4 +27,5 @@ pytest_plugins = [
     "tests.actuator",
     "tests.pg_restoring",
     "tests.proxies",
+    "tests.unleash",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.module_runner import RunModule
+from tests.module_runner import RunModule, start_module
 
 pytestmark = pytest.mark.integration
 
@@ -56,21 +59,34 @@ def path(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.fixture
-def client(path: Path) -> Iterator[subprocess.Popen[str]]:
+@contextlib.contextmanager
+def _client_of(path: Path) -> Iterator[subprocess.Popen[str]]:
     """A client in another process that answers a flag's name with its value."""
-    import os
-
     process = subprocess.Popen(
         [sys.executable, "-c", _CLIENT, str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "FLAGD_OFFLINE_POLL_MS": "200"},
+        # How often the provider looks at the file.
+        env={**os.environ, "FLAGD_DEADLINE_MS": "200"},
     )
     yield process
     process.kill()
     process.communicate()
+
+
+@pytest.fixture
+def client(path: Path) -> Iterator[subprocess.Popen[str]]:
+    with _client_of(path) as process:
+        yield process
+
+
+@pytest.fixture
+def yaml_client(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    path = tmp_path / "flags.yaml"
+    path.write_text(_YAML, encoding="utf-8")
+    with _client_of(path) as process:
+        yield process
 
 
 def _asked(client: subprocess.Popen[str], flag: str) -> str:
@@ -99,6 +115,7 @@ def test_flag_switched_off_is_off_for_a_client_despite_its_targeting(
     result = run_module("feature_flag", {"path": str(path), "flags": {"zeta": off}})
 
     assert result["evaluated"] == {"zeta": False}
+    assert result["evaluated_by"] == "openfeature-flagd-core"
     assert _until(client, "zeta", "False")
 
 
@@ -123,6 +140,105 @@ def test_flag_change_keeps_order_indentation_mode_and_every_other_flag(
     assert document["flags"]["zeta"] == _FLAGS["flags"]["zeta"]
     assert '\n   "flags"' in text
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+_YAML = """\
+# Who may buy
+flags:
+  checkout:   # asked by ann
+    state: ENABLED
+    variants: {"on": true, "off": false}
+    defaultVariant: 'on'   # since March
+    targeting:
+      if:
+      - in: [a, {var: email}]   # friends
+      - "off"
+      - null
+
+  speed:
+    state: "ENABLED"
+    variants:
+      low: 1
+      high: 9
+    defaultVariant: high
+"""
+
+
+def test_flag_in_yaml_is_switched_for_a_client_and_every_comment_stays(
+    run_module: RunModule, tmp_path: Path, yaml_client: subprocess.Popen[str]
+) -> None:
+    path = tmp_path / "flags.yaml"
+    assert _asked(yaml_client, "checkout") == "True"
+
+    result = run_module("feature_flag", {"path": str(path), "flags": {"checkout": "off"}})
+
+    assert result["evaluated"] == {"checkout": False}
+    assert _until(yaml_client, "checkout", "False")
+    before, after = _YAML.splitlines(), path.read_text(encoding="utf-8").splitlines()
+    assert [line for line in after if line not in before] == [
+        "    defaultVariant: 'off'  # since March"
+    ]
+    assert [line for line in before if line.strip() and line not in after] == [
+        "    defaultVariant: 'on'   # since March",
+        "    targeting:",
+        "      if:",
+        "      - in: [a, {var: email}]   # friends",
+        '      - "off"',
+        "      - null",
+    ]
+
+    run_module("feature_flag", result["undo"]["args"])
+    assert _until(yaml_client, "checkout", "True")
+    assert yaml.safe_load(path.read_text(encoding="utf-8")) == yaml.safe_load(_YAML)
+
+
+def test_flag_in_a_file_that_clients_cannot_read_is_refused_before_the_change(
+    run_module: RunModule, path: Path
+) -> None:
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["flags"]["broken"] = {"state": "ENABLED"}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    before = path.read_bytes()
+
+    result = run_module("feature_flag", {"path": str(path), "flags": {"zeta": "off"}})
+
+    assert "an OpenFeature client cannot evaluate" in result["msg"]
+    assert path.read_bytes() == before
+
+
+def test_flags_changed_by_many_at_once_are_all_changed(path: Path) -> None:
+    document = {"flags": {f"flag{n}": _FLAGS["flags"]["alpha"] for n in range(8)}}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    options = {"path": str(path), "verify": False}
+
+    everybody = [
+        start_module("feature_flag", {**options, "flags": {f"flag{n}": "small"}}) for n in range(8)
+    ]
+    for process in everybody:
+        output, errors = process.communicate(timeout=240)
+        assert json.loads(output)["changed"], errors
+
+    after = json.loads(path.read_text(encoding="utf-8"))["flags"]
+    assert {flag["defaultVariant"] for flag in after.values()} == {"small"}
+
+
+@pytest.mark.attack
+def test_flag_change_killed_at_any_moment_leaves_the_old_file_or_the_new(
+    run_module: RunModule, path: Path, tmp_path: Path
+) -> None:
+    before = path.read_bytes()
+    point = str(tmp_path / "point.json")
+    options = {"path": str(path), "restore_point": point}
+    for number in range(30):
+        process = start_module("feature_flag", {**options, "flags": {"zeta": "off"}})
+        time.sleep(0.3 + number * 0.02)
+        process.kill()
+        process.communicate()
+
+        assert json.loads(path.read_bytes())["flags"]["zeta"]["defaultVariant"] in ("on", "off")
+        run_module("feature_flag", {**options, "flags": {"zeta": "off"}})
+        run_module("feature_flag", options)
+        assert path.read_bytes() == before
 
 
 def test_flag_that_is_as_asked_changes_nothing(run_module: RunModule, path: Path) -> None:
@@ -161,7 +277,7 @@ def test_flag_restore_point_keeps_what_the_first_attempt_found(
     again = run_module("feature_flag", {"path": str(path), "restore_point": str(point)})
 
     assert put_back["changed"]
-    assert json.loads(path.read_bytes())["flags"]["zeta"] == json.loads(before)["flags"]["zeta"]
+    assert json.loads(path.read_bytes()) == json.loads(before)
     assert not point.exists()
     assert not again["changed"]
 
@@ -171,7 +287,8 @@ def test_flag_restore_point_keeps_what_the_first_attempt_found(
     [
         pytest.param(None, {"zeta": "off"}, "there is no file", id="no file"),
         pytest.param("{", {"zeta": "off"}, "not valid JSON", id="broken JSON"),
-        pytest.param("[]", {"zeta": "off"}, "not a flagd definition", id="another format"),
+        pytest.param("[]", {"zeta": "off"}, "is no file of flags", id="no mapping"),
+        pytest.param("{}", {"zeta": "off"}, "not a flagd definition", id="another format"),
         pytest.param("ok", {"nope": "off"}, "no flag 'nope'", id="unknown flag"),
         pytest.param("ok", {"zeta": "blue"}, "no variant for 'blue'", id="unknown variant"),
         pytest.param("ok", {"alpha": True}, "no variant for True", id="no boolean variant"),

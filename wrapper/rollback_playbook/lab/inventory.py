@@ -98,6 +98,8 @@ def _variables(
             "protect_breaker_provider": "pybreaker_redis",
             "protect_breakers": ["payment"],
             "protect_breaker_connection": cache,
+            "protect_recovery_watch": 1,
+            "protect_recovery_period": 0.1,
             "protect_flag_provider": "flagd_file",
             "protect_flag_path": str(lab.flags),
             "protect_flags": {"checkout": "off"},

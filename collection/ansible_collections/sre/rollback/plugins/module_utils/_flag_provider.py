@@ -36,8 +36,21 @@ class Change:
         return {name: flag for name, flag in self.before.items() if flag != self.after[name]}
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What a client gets for each flag; None is the default in the client's own code."""
+
+    values: dict[str, t.Any]
+    by: str
+
+
 class Provider(t.Protocol):
     """One place that clients read their flags from."""
+
+    #: Options of the module that undo needs to find the same place again; never a secret.
+    place: t.Mapping[str, t.Any]
+    #: Seconds until every client has seen a change.
+    visible_within: float
 
     def plan(self, flags: t.Mapping[str, t.Any]) -> Change:
         """What giving each flag this variant or state would change. Raises FlagError."""
@@ -45,15 +58,22 @@ class Provider(t.Protocol):
     def plan_definitions(self, definitions: t.Mapping[str, t.Any]) -> Change:
         """What putting these flags back as they were would change. Raises FlagError."""
 
-    def apply(self, change: Change) -> None:
-        """Do it in one step. Raises FlagError; the flags are as they were then."""
+    def rehearse(self, change: Change) -> None:
+        """Raises FlagError when clients could not read the flags as they would be."""
 
-    def evaluated(self, names: t.Iterable[str]) -> dict[str, t.Any]:
-        """The value that a client gets for each flag now. Raises FlagError."""
+    def apply(self, change: Change) -> None:
+        """Do it. Raises FlagError, which says what was done of it."""
+
+    def evaluated(self, names: t.Iterable[str]) -> Evaluation:
+        """What a client gets for each flag now. Raises FlagError."""
 
     def expected(self, change: Change) -> dict[str, t.Any]:
-        """The value that a client has to get for each flag after the change."""
+        """What a client has to get, for the flags that are the same for every client."""
 
-    @property
-    def visible_within(self) -> float:
-        """Seconds until every client has seen a change."""
+
+def as_boolean(wanted: t.Any) -> bool | None:
+    """What ``true`` or ``off`` means; None for any other word."""
+    if isinstance(wanted, bool):
+        return wanted
+    words = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
+    return words.get(str(wanted).lower())

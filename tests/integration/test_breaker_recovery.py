@@ -1,0 +1,132 @@
+"""Breakers that recover one after the other, each watched by a gate before the next."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollback_playbook.catalogue.collection import collections_root
+from rollback_playbook.execution.ansible_environment import ansible_environment
+from tests.module_runner import RunModule
+from tests.real_servers import RedisServer
+
+pytestmark = pytest.mark.integration
+
+_BREAKERS = ["payments", "search", "mail"]
+_PLAYBOOK = """
+- name: Confirm
+  hosts: app
+  gather_facts: false
+  tasks:
+    - name: Breakers recover
+      ansible.builtin.import_role: {name: sre.rollback.protect, tasks_from: recover}
+"""
+
+
+class App:
+    """Healthy, but while the breaker of a service is closed that is down."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._server = server
+        self.down: set[str] = set()
+        self.url = ""
+
+    def states(self) -> dict[str, str]:
+        """The state of each breaker as pybreaker's storage has it."""
+        client = self._server.client()
+        found = {name: client.get(f"{name}:pybreaker:state") for name in _BREAKERS}
+        client.close()
+        return {name: (state or b"").decode() for name, state in found.items()}
+
+    @property
+    def status(self) -> int:
+        states = self.states()
+        return 503 if any(states[name] == "closed" for name in self.down) else 200
+
+
+@pytest.fixture
+def app(valkey_server: RedisServer) -> Iterator[App]:
+    state = App(valkey_server)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(state.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Tests print what matters themselves."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    state.url = f"http://127.0.0.1:{server.server_port}/"
+    yield state
+    server.shutdown()
+    server.server_close()
+
+
+def _recover(folder: Path, app: App, server: RedisServer) -> subprocess.CompletedProcess[str]:
+    inventory = {
+        "app": {
+            "hosts": {"web1": None, "web2": None},
+            "vars": {
+                "ansible_connection": "local",
+                "ansible_python_interpreter": sys.executable,
+                "rollback_environment": "lab",
+                "incident_reason": "a test",
+                "protect_breakers": ["all"],
+                "protect_breaker_connection": server.login,
+                "protect_recovery_checks": [{"name": "users are served", "http": {"url": app.url}}],
+                "protect_recovery_watch": 0.5,
+                "protect_recovery_period": 0.1,
+            },
+        }
+    }
+    (folder / "hosts.json").write_text(json.dumps(inventory), encoding="ascii")
+    (folder / "play.yml").write_text(_PLAYBOOK, encoding="ascii")
+    return subprocess.run(
+        [
+            str(Path(sys.executable).with_name("ansible-playbook")),
+            *("-i", str(folder / "hosts.json"), str(folder / "play.yml")),
+        ],
+        env=ansible_environment({**os.environ, "LC_ALL": "C.UTF-8"}, collections_root()),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+def _open_all(run_module: RunModule, server: RedisServer) -> None:
+    options: dict[str, Any] = {"holder": "rollback of lab", "state": "open"}
+    run_module("circuit_breaker", {**server.login, **options, "breakers": _BREAKERS})
+
+
+def test_breakers_recover_up_to_the_one_with_which_the_system_turns_red(
+    tmp_path: Path, app: App, valkey_server: RedisServer, run_module: RunModule
+) -> None:
+    _open_all(run_module, valkey_server)
+    app.down = {"payments"}
+
+    done = _recover(tmp_path, app, valkey_server)
+
+    # By name: mail is closed, payments opened again, and search was never tried.
+    assert done.returncode != 0
+    assert app.states() == {"mail": "closed", "payments": "open", "search": "open"}
+    assert "Breaker payments was closed and is open again" in done.stdout
+    assert "HTTP status 503" in done.stdout
+
+    app.down = set()
+    done = _recover(tmp_path, app, valkey_server)
+
+    assert done.returncode == 0, done.stdout
+    assert set(app.states().values()) == {"closed"}
