@@ -76,7 +76,7 @@ def test_yaml_after_any_change_holds_what_was_wanted_for_every_reader_or_is_refu
 
 @pytest.mark.parametrize("word", ["off", "no", "1", "1e3", "null", "~", "2026-01-01", "a: b", "é"])
 def test_yaml_word_is_a_string_for_every_reader(tmp_path: Path, word: str) -> None:
-    file = _file(tmp_path, "flags.yml", "flags:\n  a: {state: x}  # kept\n  b: y\n")
+    file = _file(tmp_path, "flags.yml", "flags:\n  a: {state: x}  # kept\n  b: z\n")
 
     changed = file.with_values({("flags", "b"): word, ("flags", "a"): {"state": word, word: word}})
 

@@ -174,7 +174,9 @@ def _make_like(found: t.Any, wanted: t.Mapping[str, t.Any]) -> None:
         present = found.get(name)
         if isinstance(present, dict) and isinstance(value, dict):
             _make_like(present, value)
-        elif name not in found or not is_same(present, value):
+        elif name not in found:
+            found[_quoted_like(None, name)] = _quoted_like(None, value)
+        elif not is_same(present, value):
             found[name] = _quoted_like(present, value)
 
 

@@ -1,0 +1,144 @@
+"""No secret of any module is in any output, however loud, when the module fails."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import yaml
+
+from rollback_playbook.catalogue.collection import collections_root
+from rollback_playbook.execution.ansible_environment import ansible_environment
+from tests.real_servers import PostgresServer, RedisServer
+
+pytestmark = pytest.mark.integration
+
+_CANARY = "c4n@ry p%ss/w:rd"
+_MODULES = collections_root() / "ansible_collections/sre/rollback/plugins/modules"
+_HAS_SECRETS = re.compile(
+    r"rollback\._postgres|rollback\._redis|rollback\._health_checks|no_log\W+True"
+)
+_NOBODY = {"login_host": "127.0.0.1", "login_port": 1, "login_password": _CANARY}
+
+
+def _postgres_cases(login: dict[str, Any], backup: str) -> list[tuple[str, dict[str, Any]]]:
+    """Every module that logs in to PostgreSQL, with what it cannot do without."""
+    check = {"name": "orders", "query": "SELECT 1", "expected": 1}
+    database = {**login, "database": "shop"}
+    return [
+        ("pg_backup_verified", {**database, "dest": backup}),
+        ("pg_data_at_risk", {**database, "backup": backup}),
+        ("pg_integrity", {**database, "checks": [check]}),
+        ("pg_migrate", {**database, "target": "1", "directory": backup, "table": "m"}),
+        ("pg_restore_info", database),
+        ("pg_restore_verified", {**database, "backup": backup}),
+        ("pg_salvage", {**database, "reference": "shop_before"}),
+        ("environment_lock", {**login, "backend": "postgres", "environment": "x", "holder": "a"}),
+    ]
+
+
+def _gate(login: dict[str, Any], cache: dict[str, Any]) -> dict[str, Any]:
+    url = {"url": "http://127.0.0.1:1/", "url_username": "ann", "url_password": _CANARY}
+    checks = [
+        {"name": "a", "postgres": {**login, "database": "shop", "query": "SELECT 1"}},
+        {"name": "b", "redis": cache},
+        {"name": "c", "http": {**url, "headers": {"Authorization": f"Bearer {_CANARY}"}}},
+        {"name": "d", "prometheus": {**url, "query": "up", "min": 1}},
+        {
+            "name": "e",
+            "command": {"argv": ["/bin/sh", "-c", "exit 3"], "env": {"PASSWORD": _CANARY}},
+        },
+    ]
+    return {"checks": checks, "period": 0.1, "timeout": 2, "deadline": 0.5}
+
+
+def _cases(
+    postgres: dict[str, Any], cache: dict[str, Any], backup: str
+) -> list[tuple[str, dict[str, Any]]]:
+    breaker: dict[str, Any] = {"breakers": ["payments"], "state": "open"}
+    actuator = {"provider": "resilience4j", "instances": ["http://127.0.0.1:1/actuator"]}
+    sentinel = {
+        "sentinels": ["127.0.0.1:1"],
+        "sentinel_service": "cache",
+        "sentinel_password": _CANARY,
+    }
+    lock: dict[str, Any] = {"environment": "x", "holder": "ann"}
+    params = {"connect_params": {"password": _CANARY}, "login_port": 1, "backend": "postgres"}
+    unleash = {"provider": "unleash", "url": "http://127.0.0.1:1", "flags": {"checkout": False}}
+    return [
+        *_postgres_cases(postgres, backup),
+        *_postgres_cases({**postgres, **_NOBODY}, backup),
+        ("redis_flush", {**cache, "mode": "db"}),
+        ("redis_flush", {**_NOBODY, "mode": "db"}),
+        ("redis_flush", {**sentinel, "mode": "db"}),
+        ("circuit_breaker", {**cache, **breaker}),
+        ("circuit_breaker", {**_NOBODY, **breaker}),
+        ("circuit_breaker", {**actuator, **breaker, "bearer_token": _CANARY}),
+        ("circuit_breaker", {**actuator, **breaker, "url_username": "a", "url_password": _CANARY}),
+        ("environment_lock", {**cache, **lock, "backend": "redis"}),
+        ("environment_lock", {**_NOBODY, **lock, "backend": "redis"}),
+        ("environment_lock", {**params, **lock}),
+        ("feature_flag", {**unleash, "api_token": _CANARY, "client_token": _CANARY}),
+        ("health_gate", _gate(postgres, cache)),
+    ]
+
+
+def _run(folder: Path, cases: list[tuple[str, dict[str, Any]]]) -> str:
+    """What Ansible prints at -vvv when each of the cases is a task whose failure is ignored."""
+    tasks = [
+        {"name": f"Case {number}", f"sre.rollback.{name}": args, "ignore_errors": True}
+        for number, (name, args) in enumerate(cases)
+    ]
+    play = {"hosts": "localhost", "gather_facts": False, "tasks": tasks}
+    (folder / "play.yml").write_text(yaml.safe_dump([play]), encoding="utf-8")
+    interpreter = json.dumps({"ansible_python_interpreter": sys.executable})
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("ansible-playbook")),
+            *("-i", "localhost,", "-c", "local", "-vvv", "-e", interpreter),
+            str(folder / "play.yml"),
+        ],
+        env=ansible_environment({**os.environ, "LC_ALL": "C.UTF-8"}, collections_root()),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout + done.stderr
+
+
+def test_every_module_that_fails_says_why_and_no_secret_at_the_loudest(
+    tmp_path: Path, postgres_server: PostgresServer, valkey_server: RedisServer
+) -> None:
+    postgres = {**postgres_server.login, "login_password": _CANARY}
+    cache = {**valkey_server.login, "login_password": _CANARY}
+    backup = tmp_path / "backup"
+    backup.mkdir()
+    modules = [path for path in _MODULES.glob("*.py") if _HAS_SECRETS.search(path.read_text())]
+    cases = _cases(postgres, cache, str(backup))
+    assert {path.stem for path in modules} == {name for name, _args in cases}
+
+    output = _run(tmp_path, cases)
+
+    for shape in (
+        _CANARY,
+        quote(_CANARY),
+        quote(_CANARY, safe=""),
+        base64.b64encode(f"ann:{_CANARY}".encode()).decode(),
+        base64.b64encode(f"a:{_CANARY}".encode()).decode(),
+        json.dumps(_CANARY)[1:-1],
+    ):
+        assert shape not in output
+    assert f"ignored={len(cases)} " in output
+    failures = re.findall(r"^fatal: .*", output, re.MULTILINE)
+    assert len(failures) == len(cases)
+    assert list(backup.iterdir()) == []
