@@ -10,13 +10,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from rollback_playbook.catalogue.collection import collections_root
 from rollback_playbook.execution.ansible_environment import ansible_environment
-from tests.module_runner import RunModule
 from tests.real_servers import RedisServer
 
 pytestmark = pytest.mark.integration
@@ -27,9 +25,18 @@ _PLAYBOOK = """
   hosts: app
   gather_facts: false
   tasks:
-    - name: Breakers recover
-      ansible.builtin.import_role: {name: sre.rollback.protect, tasks_from: recover}
+    - name: Breakers and flags
+      ansible.builtin.include_role: {name: sre.rollback.protect, tasks_from: "{{ entry }}"}
 """
+_FLAGS = {
+    "flags": {
+        "checkout": {
+            "state": "ENABLED",
+            "variants": {"on": True, "off": False},
+            "defaultVariant": "on",
+        }
+    }
+}
 
 
 class App:
@@ -74,7 +81,9 @@ def app(valkey_server: RedisServer) -> Iterator[App]:
     server.server_close()
 
 
-def _recover(folder: Path, app: App, server: RedisServer) -> subprocess.CompletedProcess[str]:
+def _protect(
+    folder: Path, app: App, server: RedisServer, entry: str
+) -> subprocess.CompletedProcess[str]:
     inventory = {
         "app": {
             "hosts": {"web1": None, "web2": None},
@@ -83,7 +92,11 @@ def _recover(folder: Path, app: App, server: RedisServer) -> subprocess.Complete
                 "ansible_python_interpreter": sys.executable,
                 "rollback_environment": "lab",
                 "incident_reason": "a test",
-                "protect_breakers": ["all"],
+                "entry": entry,
+                "protect_breakers": _BREAKERS if entry == "open" else ["all"],
+                "protect_flags": {"checkout": "off"},
+                "protect_flag_path": str(folder / "flags.json"),
+                "protect_restore_points": str(folder / "points"),
                 "protect_breaker_connection": server.login,
                 "protect_recovery_checks": [{"name": "users are served", "http": {"url": app.url}}],
                 "protect_recovery_watch": 0.5,
@@ -106,27 +119,32 @@ def _recover(folder: Path, app: App, server: RedisServer) -> subprocess.Complete
     )
 
 
-def _open_all(run_module: RunModule, server: RedisServer) -> None:
-    options: dict[str, Any] = {"holder": "rollback of lab", "state": "open"}
-    run_module("circuit_breaker", {**server.login, **options, "breakers": _BREAKERS})
+def _variant(folder: Path) -> str:
+    document = json.loads((folder / "flags.json").read_text(encoding="ascii"))
+    return str(document["flags"]["checkout"]["defaultVariant"])
 
 
 def test_breakers_recover_up_to_the_one_with_which_the_system_turns_red(
-    tmp_path: Path, app: App, valkey_server: RedisServer, run_module: RunModule
+    tmp_path: Path, app: App, valkey_server: RedisServer
 ) -> None:
-    _open_all(run_module, valkey_server)
-    app.down = {"payments"}
+    (tmp_path / "flags.json").write_text(json.dumps(_FLAGS), encoding="ascii")
+    done = _protect(tmp_path, app, valkey_server, "open")
+    assert done.returncode == 0, done.stdout
+    assert set(app.states().values()) == {"open"}
+    assert _variant(tmp_path) == "off"
 
-    done = _recover(tmp_path, app, valkey_server)
+    app.down = {"payments"}
+    done = _protect(tmp_path, app, valkey_server, "recover")
 
     # By name: mail is closed, payments opened again, and search was never tried.
     assert done.returncode != 0
     assert app.states() == {"mail": "closed", "payments": "open", "search": "open"}
     assert "Breaker payments was closed and is open again" in done.stdout
     assert "HTTP status 503" in done.stdout
+    assert _variant(tmp_path) == "off"
 
     app.down = set()
-    done = _recover(tmp_path, app, valkey_server)
-
+    done = _protect(tmp_path, app, valkey_server, "recover")
     assert done.returncode == 0, done.stdout
     assert set(app.states().values()) == {"closed"}
+    assert _variant(tmp_path) == "on"

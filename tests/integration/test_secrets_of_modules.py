@@ -109,13 +109,14 @@ def _run(folder: Path, cases: list[tuple[str, dict[str, Any]]]) -> str:
         env=ansible_environment({**os.environ, "LC_ALL": "C.UTF-8"}, collections_root()),
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=850,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done.stdout + done.stderr
 
 
+@pytest.mark.timeout(900)
 def test_every_module_that_fails_says_why_and_no_secret_at_the_loudest(
     tmp_path: Path, postgres_server: PostgresServer, valkey_server: RedisServer
 ) -> None:
