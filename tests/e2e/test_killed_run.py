@@ -328,3 +328,27 @@ def _wait_until(done: Callable[[], bool]) -> None:
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@pytest.mark.attack
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small tmpfs")
+def test_disk_that_fills_up_during_a_run_is_said_and_the_rollback_ends_healthy(
+    person: Person, tmp_path: Path
+) -> None:
+    _mended(person)
+    lifecycle.break_release(person.lab.directory)
+    small = Person(person.lab, tmp_path / "small")
+    small.state_dir.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=0700", "none", str(small.state_dir)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("this machine lets nobody mount a tmpfs")
+    try:
+        done = small.types("full", "-i", "lab")
+        assert done.returncode == 6, done.stderr[-3000:]
+        assert "rolled back and healthy; but the record is incomplete" in done.stderr
+        assert "No space left on device" in done.stderr
+        assert person.health() == {"status": "ok", "release": "1.0.0", "schema": 1}
+        assert person.users_get() == "ok"
+        assert "integrity" in small.types("incidents", "verify", "last").stdout
+    finally:
+        subprocess.run(["umount", str(small.state_dir)], check=False)
