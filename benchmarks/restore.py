@@ -104,6 +104,11 @@ def gap(seen: list[tuple[float, float, Any]]) -> float:
     return (new - old) * 1000
 
 
+def checkpoint(server: PostgresServer) -> None:
+    with server.connect() as connection:
+        connection.execute("CHECKPOINT")
+
+
 def measure(server: PostgresServer, folder: Path, mebibytes: int) -> dict[str, float]:
     size = fill(server, mebibytes)
     login = {**server.login, "database": "shop"}
@@ -114,8 +119,10 @@ def measure(server: PostgresServer, folder: Path, mebibytes: int) -> dict[str, f
     for crowded in (False, True):
         with server.connect("shop") as connection:
             connection.execute("UPDATE release SET version = 'damaged'")
-        # In turns, so that neither always finds the caches warm.
+        # In turns, and neither pays for what the other left to be written.
+        checkpoint(server)
         plains.append(plain(server, backup, "plain"))
+        checkpoint(server)
         staged, seconds = run("pg_restore_verified", {**restore, "state": "staged"})
         proofs.append(seconds)
         print(f"  {json.dumps(staged['times'])}", flush=True)
