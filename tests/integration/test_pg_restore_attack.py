@@ -32,7 +32,7 @@ from tests.module_runner import RunModule
 from tests.pg_restoring import Crowd, Shop
 from tests.real_servers import PostgresServer, new_postgres, stop
 
-pytestmark = [pytest.mark.integration, pytest.mark.attack]
+pytestmark = pytest.mark.integration
 
 _KILLS = 200
 _SEED = 20261122
@@ -120,15 +120,23 @@ def _kill_after(child: int, delay: float) -> bool:
     return os.WIFSIGNALED(status)
 
 
-@pytest.mark.parametrize("staged", [True, False], ids=["staged before", "from the backup"])
+@pytest.mark.parametrize(
+    ("staged", "kills"),
+    [
+        pytest.param(True, 4, id="staged before, a few moments"),
+        pytest.param(False, 3, id="from the backup, a few moments"),
+        pytest.param(True, _KILLS // 2, id="staged before", marks=pytest.mark.attack),
+        pytest.param(False, _KILLS // 2, id="from the backup", marks=pytest.mark.attack),
+    ],
+)
 def test_module_killed_at_any_moment_leaves_old_or_new_and_the_next_run_completes(
-    two: Two, run_module: RunModule, staged: bool
+    two: Two, run_module: RunModule, staged: bool, kills: int
 ) -> None:
     chance = random.Random(_SEED + staged)  # noqa: S311
     span = 0.25 if staged else 1.0
     killed, seen = 0, []
     now = "new"
-    for number in range(_KILLS // 2):
+    for number in range(kills):
         target = {"old": "new", "new": "old"}[now]
         arguments = two.arguments(target, f"r{number}")
         if staged:
@@ -151,10 +159,12 @@ def test_module_killed_at_any_moment_leaves_old_or_new_and_the_next_run_complete
         assert {name.split("__")[1][:6] for name in left} == {"before"}, left
         span = span * (1.05 if after != target else 0.97)
         now = target
-    assert killed > _KILLS // 4
-    assert 0 < sum(seen) < len(seen)
+    if kills == _KILLS // 2:  # of a few, all may be early or late
+        assert killed > kills // 2
+        assert 0 < sum(seen) < len(seen)
 
 
+@pytest.mark.attack
 def test_undo_killed_at_any_moment_leaves_old_or_new_and_the_next_run_completes(
     two: Two, run_module: RunModule
 ) -> None:
@@ -209,6 +219,7 @@ def mortal(world_readable_tmp: Path, request: pytest.FixtureRequest) -> Iterator
     stop(one.process)
 
 
+@pytest.mark.attack
 def test_server_killed_at_any_moment_holds_old_or_new_and_the_next_run_completes(
     mortal: Mortal, new_shop: Callable[..., Shop], run_module: RunModule
 ) -> None:
@@ -258,6 +269,7 @@ def small_disk(world_readable_tmp: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.attack
 def test_disk_that_fills_up_during_a_restore_leaves_the_live_database_alone(
     new_shop: Callable[..., Shop],
     new_postgres_server: PostgresServer,
@@ -301,6 +313,7 @@ def test_disk_that_fills_up_during_a_restore_leaves_the_live_database_alone(
             connection.execute("DROP TABLESPACE small")
 
 
+@pytest.mark.attack
 def test_disk_that_fills_up_during_a_backup_leaves_no_backup(
     new_shop: Callable[..., Shop], new_postgres_server: PostgresServer, small_disk: Path
 ) -> None:
@@ -319,6 +332,7 @@ def test_disk_that_fills_up_during_a_backup_leaves_no_backup(
 # --- locks ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack
 def test_prepared_transaction_that_appears_late_stops_the_swap_and_nothing_else(two: Two) -> None:
     shop = two.shop
     shop.restored(backup=str(two.backups["old"]), restore_id="r1", state="staged")
@@ -353,6 +367,7 @@ def test_prepared_transaction_that_appears_late_stops_the_swap_and_nothing_else(
     assert two.content() == "old"
 
 
+@pytest.mark.attack
 def test_session_that_does_not_end_at_once_is_waited_for(two: Two) -> None:
     """A stopped backend ends when it goes on."""
     shop = two.shop
@@ -366,6 +381,7 @@ def test_session_that_does_not_end_at_once_is_waited_for(two: Two) -> None:
         result = shop.restored(backup=str(two.backups["old"]), restore_id="r1", swap_timeout=30)
     finally:
         waker.join()
+        stubborn.close()
 
     assert result["swap_attempts"] > 1
     assert two.content() == "old"
@@ -374,6 +390,7 @@ def test_session_that_does_not_end_at_once_is_waited_for(two: Two) -> None:
 # --- a crowd -------------------------------------------------------------------------------------
 
 
+@pytest.mark.attack
 def test_swap_amid_64_reconnecting_clients_is_clean_and_short(two: Two) -> None:
     shop = two.shop
     shop.restored(backup=str(two.backups["old"]), restore_id="r1", state="staged")
