@@ -82,6 +82,7 @@ def continue_incident(
     environment = environment_of(settings, earlier.declared)
     scenario = _scenario(settings, earlier)
     phase = _phase(scenario, earlier, from_phase)
+    click.echo(f"{folder.id} goes on at {phase}", err=True)
     wish = _with_earlier(wish, earlier, scenario, phase, take_over=take_over)
     hosts = hosts_of(settings, scenario, environment, wish.limit)
     writer = reopen(
