@@ -22,11 +22,13 @@ from tests.real_servers import PostgresServer, RedisServer
 pytestmark = pytest.mark.integration
 
 _CANARY = "c4n@ry p%ss/w:rd"
+#: As an operator has it, in a vault: Ansible prints the lines of a playbook that fail.
+_SECRET = "{{ secret }}"
 _MODULES = collections_root() / "ansible_collections/sre/rollback/plugins/modules"
 _HAS_SECRETS = re.compile(
     r"rollback\._postgres|rollback\._redis|rollback\._health_checks|no_log\W+True"
 )
-_NOBODY = {"login_host": "127.0.0.1", "login_port": 1, "login_password": _CANARY}
+_NOBODY = {"login_host": "127.0.0.1", "login_port": 1, "login_password": _SECRET}
 
 
 def _postgres_cases(login: dict[str, Any], backup: str) -> list[tuple[str, dict[str, Any]]]:
@@ -46,15 +48,15 @@ def _postgres_cases(login: dict[str, Any], backup: str) -> list[tuple[str, dict[
 
 
 def _gate(login: dict[str, Any], cache: dict[str, Any]) -> dict[str, Any]:
-    url = {"url": "http://127.0.0.1:1/", "url_username": "ann", "url_password": _CANARY}
+    url = {"url": "http://127.0.0.1:1/", "url_username": "ann", "url_password": _SECRET}
     checks = [
         {"name": "a", "postgres": {**login, "database": "shop", "query": "SELECT 1"}},
         {"name": "b", "redis": cache},
-        {"name": "c", "http": {**url, "headers": {"Authorization": f"Bearer {_CANARY}"}}},
+        {"name": "c", "http": {**url, "headers": {"Authorization": f"Bearer {_SECRET}"}}},
         {"name": "d", "prometheus": {**url, "query": "up", "min": 1}},
         {
             "name": "e",
-            "command": {"argv": ["/bin/sh", "-c", "exit 3"], "env": {"PASSWORD": _CANARY}},
+            "command": {"argv": ["/bin/sh", "-c", "exit 3"], "env": {"PASSWORD": _SECRET}},
         },
     ]
     return {"checks": checks, "period": 0.1, "timeout": 2, "deadline": 0.5}
@@ -68,10 +70,10 @@ def _cases(
     sentinel = {
         "sentinels": ["127.0.0.1:1"],
         "sentinel_service": "cache",
-        "sentinel_password": _CANARY,
+        "sentinel_password": _SECRET,
     }
     lock: dict[str, Any] = {"environment": "x", "holder": "ann"}
-    params = {"connect_params": {"password": _CANARY}, "login_port": 1, "backend": "postgres"}
+    params = {"connect_params": {"password": _SECRET}, "login_port": 1, "backend": "postgres"}
     unleash = {"provider": "unleash", "url": "http://127.0.0.1:1", "flags": {"checkout": False}}
     return [
         *_postgres_cases(postgres, backup),
@@ -81,12 +83,12 @@ def _cases(
         ("redis_flush", {**sentinel, "mode": "db"}),
         ("circuit_breaker", {**cache, **breaker}),
         ("circuit_breaker", {**_NOBODY, **breaker}),
-        ("circuit_breaker", {**actuator, **breaker, "bearer_token": _CANARY}),
-        ("circuit_breaker", {**actuator, **breaker, "url_username": "a", "url_password": _CANARY}),
+        ("circuit_breaker", {**actuator, **breaker, "bearer_token": _SECRET}),
+        ("circuit_breaker", {**actuator, **breaker, "url_username": "a", "url_password": _SECRET}),
         ("environment_lock", {**cache, **lock, "backend": "redis"}),
         ("environment_lock", {**_NOBODY, **lock, "backend": "redis"}),
         ("environment_lock", {**params, **lock}),
-        ("feature_flag", {**unleash, "api_token": _CANARY, "client_token": _CANARY}),
+        ("feature_flag", {**unleash, "api_token": _SECRET, "client_token": _SECRET}),
         ("health_gate", _gate(postgres, cache)),
     ]
 
@@ -99,11 +101,12 @@ def _run(folder: Path, cases: list[tuple[str, dict[str, Any]]]) -> str:
     ]
     play = {"hosts": "localhost", "gather_facts": False, "tasks": tasks}
     (folder / "play.yml").write_text(yaml.safe_dump([play]), encoding="utf-8")
-    interpreter = json.dumps({"ansible_python_interpreter": sys.executable})
+    variables = {"ansible_python_interpreter": sys.executable, "secret": _CANARY}
+    (folder / "variables.json").write_text(json.dumps(variables), encoding="utf-8")
     done = subprocess.run(
         [
             str(Path(sys.executable).with_name("ansible-playbook")),
-            *("-i", "localhost,", "-c", "local", "-vvv", "-e", interpreter),
+            *("-i", "localhost,", "-c", "local", "-vvv", "-e", f"@{folder / 'variables.json'}"),
             str(folder / "play.yml"),
         ],
         env=ansible_environment({**os.environ, "LC_ALL": "C.UTF-8"}, collections_root()),
@@ -120,8 +123,8 @@ def _run(folder: Path, cases: list[tuple[str, dict[str, Any]]]) -> str:
 def test_every_module_that_fails_says_why_and_no_secret_at_the_loudest(
     tmp_path: Path, postgres_server: PostgresServer, valkey_server: RedisServer
 ) -> None:
-    postgres = {**postgres_server.login, "login_password": _CANARY}
-    cache = {**valkey_server.login, "login_password": _CANARY}
+    postgres = {**postgres_server.login, "login_password": _SECRET}
+    cache = {**valkey_server.login, "login_password": _SECRET}
     backup = tmp_path / "backup"
     backup.mkdir()
     modules = [path for path in _MODULES.glob("*.py") if _HAS_SECRETS.search(path.read_text())]
