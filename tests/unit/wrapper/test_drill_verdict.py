@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from rollback_playbook.cli.drill_verdict import at_risk
+from rollback_playbook.cli.drill_verdict import at_risk, outage
+from rollback_playbook.lab.prober import Outage, Seen
 
 _COUNTED = {"orders": 60, "counted": 60, "said": "…", "right": True}
 _KEPT = {"orders": 60, "missing": 0, "in": "/salvage/1"}
@@ -52,3 +53,26 @@ def test_what_was_not_proved_is_a_bad_line(
 
 def test_drill_without_a_restore_says_nothing_of_orders() -> None:
     assert list(at_risk({}, {}, {})) == []
+
+
+def _seen(*outages: tuple[float, float]) -> Seen:
+    windows = tuple(Outage(began, ended) for began, ended in outages)
+    return Seen(requests=100, failed=10, wrong=0, first_fault=None, outages=windows)
+
+
+def test_an_outage_that_the_rollback_causes_is_held_against_the_target() -> None:
+    during = _seen((12.0, 17.0))
+
+    good, text = next(iter(outage(_seen((12.0, 17.0)), during, broken=5.0, rollback=10.0)))
+
+    assert not good
+    assert "5.00 s without service during the rollback" in text
+
+
+def test_users_who_had_no_service_before_the_rollback_are_not_its_fault() -> None:
+    lines = outage(_seen((6.0, 40.0)), _seen((10.0, 40.0)), broken=5.0, rollback=10.0)
+
+    good, text = next(iter(lines))
+
+    assert good
+    assert "no service when the rollback began" in text

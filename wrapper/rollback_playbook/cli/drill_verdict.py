@@ -97,18 +97,27 @@ def outage(
     if seen is None or window is None:
         yield False, "the prober saw nothing"
         return
-    yield (
-        window.seconds <= _OUTAGE_TARGET,
-        f"outage seen by users: {window.seconds:.2f} s without service during the rollback "
-        f"(target {_OUTAGE_TARGET:.0f} s), {window.failed} of {window.requests} requests "
-        "failed",
-    )
+    yield _during(seen, window, rollback)
     first = seen.first_fault or broken
     yield (
         True,
         f"since the first fault, {rollback - first:.1f} s before the rollback: "
         f"{seen.seconds:.2f} s without service, {seen.failed} requests failed, "
         f"{seen.wrong} answers were wrong",
+    )
+
+
+def _during(seen: Seen, window: Seen, rollback: float) -> Line:
+    """A scenario must not take users out for long; where the fault did, it brings them back."""
+    requests = f"{window.failed} of {window.requests} requests failed"
+    if any(each.began <= rollback <= each.ended for each in seen.outages):
+        return True, (
+            f"users had no service when the rollback began, and for {window.seconds:.2f} s of it; "
+            f"{requests}"
+        )
+    return window.seconds <= _OUTAGE_TARGET, (
+        f"outage seen by users: {window.seconds:.2f} s without service during the rollback "
+        f"(target {_OUTAGE_TARGET:.0f} s), {requests}"
     )
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import urllib.request
 from http import HTTPStatus
 from typing import Any
+
+from rollback_playbook.lab.places import Lab
 
 
 def ask(port: int, path: str, *, timeout: float = 2.0) -> dict[str, Any]:
@@ -39,6 +42,14 @@ def answer(
     finally:
         connection.close()
     return status, found if isinstance(found, dict) else {}
+
+
+def metrics(lab: Lab, *, timeout: float = 60.0) -> dict[str, float]:
+    """The numbers without labels on the shop's metrics page; a busy shop lets one wait for it."""
+    with urllib.request.urlopen(f"{lab.state().shop_url}/metrics", timeout=timeout) as page:  # noqa: S310
+        lines = page.read().decode().splitlines()
+    pairs = [line.split() for line in lines if not line.startswith("#")]
+    return {pair[0]: float(pair[1]) for pair in pairs if len(pair) == 2 and "{" not in pair[0]}
 
 
 def log_in(port: int, customer: int) -> str:

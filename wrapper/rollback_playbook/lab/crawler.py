@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 100
 _PRODUCTS = 500
+_REST = 2.0
 
 
 class Crawler:
@@ -74,7 +75,7 @@ async def _follow_links(client: httpx.AsyncClient, product: int) -> None:
         with suppress(httpx.HTTPError):
             answer = await client.get(f"/products/{product}/recommendations")
             # Even a crawler waits when it gets nothing.
-            await asyncio.sleep(0 if answer.is_success and answer.json()["products"] else 0.5)
+            await asyncio.sleep(0 if answer.is_success and answer.json()["products"] else _REST)
 
 
 if __name__ == "__main__":

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import urllib.request
-
 from rollback_playbook.lab import processes
-from rollback_playbook.lab.asking import ask
+from rollback_playbook.lab.asking import ask, metrics
 from rollback_playbook.lab.deployment import deploy
 from rollback_playbook.lab.faults.fault import Fault
 from rollback_playbook.lab.places import Lab
 
 _SHARE = 0.8
-_VALUE = r"^{name} (\S+)$"
 _LEAK_SECONDS = 120
 
 
@@ -29,14 +25,9 @@ def _use(lab: Lab) -> bool:
 
 
 def _used(lab: Lab) -> float:
-    """The share of its memory that the shop holds, as its metrics page says."""
-    with urllib.request.urlopen(f"{lab.state().shop_url}/metrics", timeout=5) as page:  # noqa: S310
-        text = page.read().decode()
-    held, limit = (
-        float(re.search(_VALUE.format(name=name), text, re.MULTILINE)[1])  # type: ignore[index]
-        for name in ("process_resident_memory_bytes", "shop_memory_limit_bytes")
-    )
-    return held / limit
+    """The share of its memory that the shop holds."""
+    found = metrics(lab)
+    return found["process_resident_memory_bytes"] / found["shop_memory_limit_bytes"]
 
 
 def _leaking(lab: Lab) -> list[str]:

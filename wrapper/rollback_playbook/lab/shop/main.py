@@ -31,6 +31,7 @@ _COSTLY_PER_SECOND = 5
 
 _REQUESTS = Counter("http_requests_total", "Requests answered.", ["method", "status"])
 _SECONDS = Histogram("http_request_duration_seconds", "Time to answer.", ["method"])
+_BUSY = Gauge("http_requests_in_progress", "Requests that a thread is answering now.")
 _INFO = Gauge("shop_release_info", "1 for the release that runs.", ["release"])
 _LIMIT = Gauge("shop_memory_limit_bytes", "Resident memory that the shop was given.")
 
@@ -60,12 +61,17 @@ def _measure(app: Flask) -> None:
     @app.before_request
     def started() -> None:
         g.started = time.perf_counter()
+        _BUSY.inc()
 
     @app.after_request
     def answered(response: Response) -> Response:
         _REQUESTS.labels(request.method, response.status_code).inc()
         _SECONDS.labels(request.method).observe(time.perf_counter() - g.started)
         return response
+
+    @app.teardown_request
+    def ended(_error: BaseException | None) -> None:
+        _BUSY.dec()
 
 
 def _watch_routes(app: Flask, store: Store) -> None:
