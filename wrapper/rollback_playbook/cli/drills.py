@@ -162,25 +162,16 @@ def _attempt(
     ctx: click.Context, name: str, *, directory: Path | None, scale: float
 ) -> tuple[str, int, str]:
     """Name, exit code, and why there is no time to show; one that fails hides no other."""
-    settings = ctx.find_object(Settings)
     click.secho(f"\n══ {name}", bold=True, err=True)
+    argv = ["--scale", str(scale), *(("--dir", str(directory)) if directory else ())]
+    command = _scenario_drill(name)
     try:
-        _run(ctx, name, {"directory": directory, "scale": scale, **_defaults()})
+        with command.make_context(name, argv, parent=ctx) as own:
+            code = int(command.invoke(own))
     except RollbackError as error:
         click.echo(f"{click.style('✗', fg='red')} {error}", err=True)
         return name, int(error.exit_code), str(error)
-    drill = _last(settings, name)
-    return name, drill.exit_code if drill else int(ExitCode.BUG), ""
-
-
-def _defaults() -> dict[str, Any]:
-    """What the drill command has beside the options of this group."""
-    from rollback_playbook.cli.drill import drill
-
-    given = {"scenario", "directory", "scale"}
-    return {
-        str(param.name): param.default for param in drill.params if str(param.name) not in given
-    }
+    return name, code, ""
 
 
 def _last(settings: Settings | None, name: str) -> Drill | None:
