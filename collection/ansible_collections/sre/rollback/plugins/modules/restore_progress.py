@@ -115,6 +115,14 @@ def read_json(path: Path) -> dict[str, t.Any]:
     return found if isinstance(found, dict) else {}
 
 
+def has_ended(job: t.Mapping[str, t.Any]) -> bool:
+    """Whether a job's file is that of one that ended: then it is the module's own result.
+
+    While the job runs, the file says when it was started; a file that is not whole says nothing.
+    """
+    return bool(job) and ("started" not in job or bool(job.get("finished")))
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -132,7 +140,7 @@ def main() -> None:
     progress = read_json(Path(module.params["path"]))
     module.exit_json(
         changed=False,
-        finished=bool(read_json(job).get("finished")),
+        finished=has_ended(read_json(job)),
         phase=str(progress.get("phase", "")),
         percent=float(progress.get("percent", 0.0)),
         bytes_done=int(progress.get("bytes", 0)),
