@@ -95,6 +95,7 @@ def _environment() -> Environment:
             "clock": clock.clock_time,
             "inline": inline,
             "facts": facts,
+            "plan_lines": plan_lines,
             "md": markdown_text,
             "listed": listed,
             "shown": shown,
@@ -147,6 +148,18 @@ def facts(value: Any) -> list[tuple[str, str]]:
         return []
     said = {key: each for key, each in value.items() if each not in (None, "", [], {})}
     return [(str(key).replace("_", " "), inline(each)) for key, each in said.items()]
+
+
+def plan_lines(plan: Any) -> list[tuple[str, str]]:
+    """As ``facts``, with a line for each of what is a list of objects, such as steps."""
+    lines: list[tuple[str, str]] = []
+    for name, text in facts(plan):
+        value = plan.get(name, plan.get(name.replace(" ", "_")))
+        if isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
+            lines += [(name, "; ".join(f"{k} {v}" for k, v in facts(each))) for each in value]
+        else:
+            lines.append((name, text))
+    return lines
 
 
 def markdown_text(text: Any) -> str:

@@ -51,7 +51,9 @@ def _time(second: float) -> str:
 
 def _until_switch(writer: RecordWriter) -> Story:
     declared(writer)
-    writer.append("plan.made", {"steps": 11}, time=_time(0.5))
+    step = {"task": "Users wait", "on": "edge1", "undo": "traffic", "took_before": 1.5}
+    plan = {"hosts": ["edge1", "db1"], "steps": [step, {"task": "Databases are swapped"}]}
+    writer.append("plan.made", plan, time=_time(0.5))
     writer.append("approval.granted", {"by": "sam", "how": "typed the name"}, time=_time(1))
     writer.append("run.started", {"scenario": "full"}, time=_time(1))
     story = Story(writer)

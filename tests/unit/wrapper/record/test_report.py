@@ -9,6 +9,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rollback_playbook.errors import RefusedError
 from rollback_playbook.record.incidents import add_note
@@ -22,7 +24,9 @@ from rollback_playbook.report.collecting import collect
 from rollback_playbook.report.differences import differences
 from rollback_playbook.report.drawing import drawing_of
 from rollback_playbook.report.rendering import BLANKS, FORMATS, render
+from rollback_playbook.report.spells import spells_of
 from rollback_playbook.report.timeline import timeline
+from rollback_playbook.report.view import Window
 from tests.unit.wrapper.record.builders import Workplace, awx_job_events, converted
 from tests.unit.wrapper.record.story import full_rollback, interrupted_rollback
 
@@ -38,6 +42,7 @@ def test_report_has_every_section_in_markdown(full: RecordWriter) -> None:
     assert headings == [
         "Summary",
         "Timeline",
+        "What was planned",
         "Decision and approvals",
         "What changed",
         "Gates",
@@ -58,6 +63,7 @@ def test_report_has_every_section_in_markdown(full: RecordWriter) -> None:
         pytest.param("| Outage seen by users | 2.0 s, 37 of 1200 requests failed |", id="outage"),
         pytest.param("| T+0:10 | 03:12:10 | Pause | Pause: done | 2.0 s |", id="phase"),
         pytest.param("| T+0:12 | 03:12:12 |  | users see no service | 2.0 s |", id="window"),
+        pytest.param("- steps: on edge1; task Users wait; took before 1.5", id="plan"),
         pytest.param("- reasons: data are damaged: totals", id="decision"),
         pytest.param("- approved: by sam; how typed the name", id="approval"),
         pytest.param("changed; state: up → paused |", id="change"),
@@ -227,6 +233,33 @@ def test_timeline_is_in_the_order_of_time_from_the_declaration(full: RecordWrite
     assert [row.time for row in rows] == sorted(row.time for row in rows)
     assert (rows[0].offset, rows[0].what) == (0.0, "incident declared by sam: orders are wrong")
     assert rows[-1].what.startswith("note by sam")
+
+
+def _windows(*times: tuple[float, float]) -> list[Window]:
+    return [Window(start, end, end - start, f"at {start}", "") for start, end in times]
+
+
+def test_spells_are_the_windows_themselves_while_they_are_few() -> None:
+    spells = spells_of(_windows((5, 6), (1, 2)))
+    assert [(each.start, each.end, each.times) for each in spells] == [(1, 2, 1), (5, 6, 1)]
+    assert spells[0].text == "users see no service"
+
+
+def test_spells_of_a_service_that_flickers_keep_the_widest_gaps_between_them() -> None:
+    flicker = [(start / 10, start / 10 + 0.05) for start in range(100)]
+    spells = spells_of(_windows(*flicker, (60, 65), (100, 101)), most=3)
+    assert [(each.start, each.times) for each in spells] == [(0, 100), (60, 1), (100, 1)]
+    assert spells[0].seconds == pytest.approx(5)
+    assert spells[0].text == "users see no service 100 times within 10 s"
+
+
+@given(st.lists(st.tuples(st.floats(0, 1000), st.floats(0, 5)), max_size=40), st.integers(2, 12))
+def test_spells_are_never_too_many_and_lose_no_window(
+    found: list[tuple[float, float]], most: int
+) -> None:
+    spells = spells_of(_windows(*((start, start + length) for start, length in found)), most)
+    assert len(spells) <= most
+    assert sum(each.times for each in spells) == len(found)
 
 
 def test_drawing_has_phases_outage_hosts_and_the_target(full: RecordWriter) -> None:
