@@ -54,6 +54,11 @@ def test_phase_that_was_run_again_and_did_not_finish_then_is_unfinished() -> Non
     assert earlier.unfinished(_scenario()) == "Switch"
 
 
+def test_phase_of_several_plays_is_not_over_with_the_first_of_them() -> None:
+    run = run_of("full", [(name, "ok") for name in _PHASES[: _PHASES.index("Verify")]])
+    assert read_earlier(events_of(_DECLARED, *run)).unfinished(_scenario()) == "Switch"
+
+
 def test_traffic_that_was_only_made_safe_counts_for_no_phase() -> None:
     run = run_of("full", [*((name, "ok") for name in _PHASES[:5]), ("Pause", "failed")])
     safe = run_of("traffic-resume", [("Resume", "ok")])

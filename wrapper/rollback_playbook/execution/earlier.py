@@ -49,7 +49,7 @@ def phases_from(phase: str, scenario: Scenario) -> tuple[str, ...]:
     """The phases to run from ``phase`` on, with those that it cannot do without."""
     names = [each.name for each in scenario.phases]
     wanted = {*_ALWAYS, *_BEFORE.get(phase, ()), *names[names.index(phase) :]}
-    return tuple(name for name in names if name in wanted)
+    return tuple(dict.fromkeys(name for name in names if name in wanted))
 
 
 def read_earlier(events: Iterable[RecordEvent]) -> Earlier:
@@ -65,6 +65,9 @@ def read_earlier(events: Iterable[RecordEvent]) -> Earlier:
             running = str(event.data.get("scenario", ""))
         if running in ("", scenario):
             _follow(earlier, event)
+    # A phase may be several plays: the last one begun may have had another one to come.
+    if earlier.progress.phase != "Close":
+        earlier.progress.finished.discard(earlier.progress.phase)
     earlier.restore_id = str(earlier.progress.decision.get("restore_id", ""))
     return earlier
 
