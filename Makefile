@@ -1,6 +1,6 @@
 # The few commands a person types. Each makes the virtual environment it needs.
 .DEFAULT_GOAL := help
-.PHONY: help install drill drill-all test attack lint bench docs changelog wheel clean
+.PHONY: help install drill drill-all test attack test-compose lint bench docs changelog wheel clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -30,10 +30,15 @@ drill-all: $(VENV)/.dev ## Every scenario, each by breaking what it mends; a qua
 	$(BIN)/pytest -m drill --timeout 900
 
 test: $(VENV)/.dev ## Every test but the attacks; under ten minutes on two cores
-	$(BIN)/pytest -m 'not attack and not drill'
+	$(BIN)/pytest -m 'not attack and not drill and not compose'
 
 attack: $(VENV)/.dev ## Kills, full disks, races: minutes of them
 	$(BIN)/pytest -m attack --timeout 1800
+
+test-compose: $(VENV)/.dev ## Compose on a real Docker Engine, which is installed when it may be
+	tests/compose/install.sh
+	$(BIN)/python -m pip install --quiet --editable '.[compose]'
+	$(BIN)/pytest -m compose tests/compose --timeout 600
 
 lint: $(VENV)/.dev ## Format, lint, types, playbooks, sanity
 	$(BIN)/ruff format --check .

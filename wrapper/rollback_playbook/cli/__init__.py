@@ -23,6 +23,7 @@ _COMMANDS = {
     "undo": ("undo", "undo", "Take back what an incident did."),
     "incidents": ("incidents", "incidents", "The records: list, show, timeline, report, verify …"),
     "backups": ("backups", "backups", "Verified backups: list, create, verify, stage."),
+    "releases": ("releases", "releases", "Good releases: list, mark-good, mark-bad."),
     "lab": ("lab", "lab", "The embedded lab: up, down, status, break, mend."),
     "drill": ("drills", "drills", "Break the lab, bring it back, prove it; drill history, --all."),
     "doctor": ("doctor", "doctor", "Whether this machine and an environment are ready."),

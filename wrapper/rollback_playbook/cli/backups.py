@@ -115,12 +115,16 @@ def list_(settings: Settings, environment: str, as_json: bool) -> None:
 
 def _ask(settings: Settings, environment: str) -> dict[str, list[dict[str, Any]]]:
     from rollback_playbook.catalogue.collection import bundled_playbooks
-    from rollback_playbook.execution.backup_list import list_backups
+    from rollback_playbook.execution.host_query import ask_hosts
 
     resolved = settings.environment(environment)
-    return list_backups(
-        bundled_playbooks(), resolved.inventory, environment=settings.ansible_environment
+    answers = ask_hosts(
+        bundled_playbooks() / "queries" / "backups.yml",
+        resolved.inventory,
+        wanted="backups",
+        environment=settings.ansible_environment,
     )
+    return {host: answer["backups"] for host, answer in answers.items()}
 
 
 _HEADINGS = ("backup", "age", "size", "server", "release", "proved by a restore")

@@ -1,4 +1,4 @@
-"""The backups that the hosts of an environment have, asked for with the collection's own module."""
+"""What the hosts of an environment answer to a playbook that only asks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from rollback_playbook.execution.runner import Interrupt, JobEvent, PlaybookRun,
 _ENDED = frozenset({"runner_on_ok", "runner_on_failed", "runner_on_unreachable"})
 
 
-def list_backups(
-    playbooks: Path, inventory: str, *, environment: Mapping[str, str]
-) -> dict[str, list[dict[str, Any]]]:
-    """The backups by host; raises RollbackError when a host does not answer."""
+def ask_hosts(
+    playbook: Path, inventory: str, *, wanted: str, environment: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """The result of the playbook's last task by host, which has the key ``wanted``.
+
+    Raises RollbackError when a host does not answer.
+    """
     results: dict[str, dict[str, Any]] = {}
 
     def on_event(event: JobEvent) -> None:
@@ -23,11 +26,10 @@ def list_backups(
             data = event["event_data"]
             results[data["host"]] = data.get("res") or {}
 
-    request = PlaybookRun(playbooks / "queries" / "backups.yml", inventory, environment)
-    outcome = run(request, on_event, Interrupt())
-    silent = {host: result for host, result in results.items() if "backups" not in result}
+    outcome = run(PlaybookRun(playbook, inventory, environment), on_event, Interrupt())
+    silent = {host: result for host, result in results.items() if wanted not in result}
     if silent or not results:
         reasons = [f"{host}: {result.get('msg', 'no answer')}" for host, result in silent.items()]
         words = "; ".join(reasons) or " ".join(outcome.output_tail) or "no host was asked"
-        raise RollbackError(f"the backups cannot be listed: {words}")
-    return {host: result["backups"] for host, result in results.items()}
+        raise RollbackError(f"the {wanted} cannot be listed: {words}")
+    return results

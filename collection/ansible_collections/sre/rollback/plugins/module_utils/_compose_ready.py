@@ -1,0 +1,101 @@
+# Copyright (c) 2026, the rollback-playbook authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whether containers are ready, by their own health check, and as soon as they are.
+
+The Engine runs a health check for the first time after its interval, which may be half a minute.
+Here its command is run at once and again until it holds.
+
+PRIVATE: for this collection only; can have breaking changes without notice.
+"""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ansible_collections.sre.rollback.plugins.module_utils._compose_project import (
+    ComposeError,
+    Container,
+    Project,
+)
+
+_PERIOD = 0.2
+_IN_A_ROW = 2
+#: A container without a health check has to run for so long.
+_SETTLED_SECONDS = 3.0
+_CHECK_SECONDS = 30.0
+
+
+def wait_ready(project: Project, names: t.Iterable[str], *, timeout: float) -> None:
+    """Wait until each container (name or id) is ready; ``timeout`` is in seconds for all of them.
+
+    Raises ComposeError with what the last one said when one has ended or time is up.
+    """
+    deadline = time.monotonic() + timeout
+    for name in names:
+        _wait_for(project, name, deadline, timeout)
+
+
+def _wait_for(project: Project, name: str, deadline: float, timeout: float) -> None:
+    began, held, said = time.monotonic(), 0, "it has not answered yet"
+    restarts = _running(project, name).restarts
+    while True:
+        container = _running(project, name, restarts=restarts)
+        test = _command(container)
+        if test:
+            good, said = _run(project, container, test, deadline)
+            held = held + 1 if good else 0
+        if held >= _IN_A_ROW or (not test and time.monotonic() - began >= _SETTLED_SECONDS):
+            return
+        if time.monotonic() > deadline:
+            raise ComposeError(
+                f"container {container.name} was not healthy within {timeout:g} s: {said}"
+            )
+        time.sleep(_PERIOD)
+
+
+def _running(project: Project, name: str, *, restarts: int | None = None) -> Container:
+    """The container; raises ComposeError when it has ended, or was started again since."""
+    container = project.container(name)
+    if container is None:
+        raise ComposeError(f"container {name} is gone")
+    again = restarts is not None and container.restarts != restarts
+    if container.running and not again:
+        return container
+    what = "keeps ending" if again or container.restarts else "ended"
+    raise ComposeError(
+        f"container {container.name} {what} with exit code {container.exit_code}"
+        + _last_words(project, container)
+    )
+
+
+def _last_words(project: Project, container: Container) -> str:
+    """The last line of its log; the rest is evidence on the host and not for a message."""
+    lines = (
+        project.run("logs", "--tail", "1", container.id, fails=False, joined=True)
+        .strip()
+        .splitlines()
+    )
+    return f": {lines[-1][:200]}" if lines else ""
+
+
+def _command(container: Container) -> list[str]:
+    test = container.health_test
+    if not test or test[0] == "NONE":
+        return []
+    if test[0] == "CMD-SHELL":
+        return ["/bin/sh", "-c", *test[1:]]
+    return list(test[1:])
+
+
+def _run(
+    project: Project, container: Container, test: t.Sequence[str], deadline: float
+) -> tuple[bool, str]:
+    left = max(1.0, min(_CHECK_SECONDS, deadline - time.monotonic()))
+    try:
+        project.run("exec", container.id, *test, timeout=left)
+    except ComposeError as exc:
+        return False, f"its health check says: {str(exc).splitlines()[-1][-200:]}"
+    return True, ""

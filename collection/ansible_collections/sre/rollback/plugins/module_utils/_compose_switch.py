@@ -1,0 +1,275 @@
+# Copyright (c) 2026, the rollback-playbook authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Let services of a Compose project run given images, through an override file of our own.
+
+PRIVATE: for this collection only; can have breaking changes without notice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import typing as t
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ansible_collections.sre.rollback.plugins.module_utils import _atomic_file
+from ansible_collections.sre.rollback.plugins.module_utils._compose_project import (
+    ComposeError,
+    Project,
+    replicas_of,
+    repository_of,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._compose_ready import wait_ready
+from ansible_collections.sre.rollback.plugins.module_utils._compose_target import (
+    Service,
+    services_of,
+)
+
+_HEAD = (
+    "# Written by rollback-playbook: images that run instead of those of your own Compose files,\n"
+    "# which were left as they are. Your next deployment takes no notice of it.\n"
+)
+#: Compose starts containers one after another where it has to; this much time for all of them.
+_UP_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that a service is to run; the id counts, the reference is its name."""
+
+    reference: str
+    id: str
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for."""
+
+    project: Project
+    override: str
+    images: t.Mapping[str, Image]
+    strategy: str
+    timeout: float
+    reload: tuple[tuple[str, ...], ...] = ()
+    drain: float = 0.0
+    remove_orphans: bool = False
+    remove_volumes: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """A project as it runs."""
+
+    name: str
+    services: t.Mapping[str, Service]
+
+    def as_result(self) -> dict[str, t.Any]:
+        """What runs, by service."""
+        return {
+            name: {
+                "reference": service.current.reference,
+                "id": service.current.image_id,
+                "containers": [each.id for each in service.alive],
+            }
+            for name, service in self.services.items()
+            if service.current is not None
+        }
+
+
+def look(order: Order) -> Found:
+    """The project as it runs; raises ComposeError for services and images that are not there."""
+    name, services = services_of(order.project)
+    unknown = sorted(set(order.images) - set(services))
+    if unknown:
+        raise ComposeError(
+            f"the Compose file has no service {', '.join(unknown)}, only "
+            f"{', '.join(sorted(services))}. Nothing was changed."
+        )
+    there = order.project.images(*(image.id for image in order.images.values()))
+    for service, image in order.images.items():
+        if image.id not in there:
+            raise ComposeError(
+                f"image {image.reference} ({image.id[:19]}) for service {service} is not on this "
+                "host. Nothing was changed."
+            )
+    return Found(name, services)
+
+
+def to_change(order: Order, found: Found) -> list[str]:
+    """The services that do not run their image, or not as often as they should."""
+    return [name for name, image in order.images.items() if not _runs(found.services[name], image)]
+
+
+def _runs(service: Service, image: Image) -> bool:
+    right = all(each.image_id == image.id for each in service.alive)
+    return right and len(service.alive) >= replicas_of(service.definition)
+
+
+def switch(order: Order, found: Found, names: t.Sequence[str]) -> None:
+    """Let the services run their images; raises ComposeError saying what runs then."""
+    order = replace(order, images=_named(order, found))
+    _write_override(order, found)
+    try:
+        if order.strategy == "all":
+            _all_down_and_up(order, found)
+            return
+        overlapped = [
+            name
+            for name in names
+            if order.strategy == "overlap" and can_overlap(found.services[name])
+        ]
+        others = [name for name in names if name not in overlapped]
+        if overlapped:
+            _overlap(order, found, overlapped)
+        if others:
+            _up(order, others, {name: found.services[name].replicas for name in others})
+    except ComposeError as exc:
+        raise ComposeError(f"{exc}. {state_in_words(order, names)}", **exc.result) from exc
+
+
+def can_overlap(service: Service) -> bool:
+    """Whether two generations of its containers can run at once: no name and no port is fixed."""
+    definition = service.definition
+    ports = any(str(port.get("published") or "") for port in definition.get("ports") or ())
+    networks = definition.get("networks") or {}
+    addresses = any((each or {}).get("ipv4_address") for each in networks.values())
+    return bool(service.alive) and not (definition.get("container_name") or ports or addresses)
+
+
+def state_in_words(order: Order, names: t.Iterable[str]) -> str:
+    """Which image each service runs now, for a message."""
+    try:
+        _name, services = services_of(order.project)
+    except ComposeError:
+        return "Docker does not say what runs now."
+    words = []
+    for name in names:
+        alive = services[name].alive
+        images = sorted({each.reference for each in alive})
+        words.append(f"{name} runs {' and '.join(images)}" if alive else f"{name} does not run")
+    return f"Now {', '.join(words)}."
+
+
+def _named(order: Order, found: Found) -> dict[str, Image]:
+    """Each image with a name that means it: a tag that has moved on gets one of ours."""
+    named = {}
+    for service, image in order.images.items():
+        reference = image.reference
+        there = order.project.images(reference).get(reference)
+        if reference.startswith("sha256:") or there is None or there.id != image.id:
+            repository = repository_of(found.services[service].reference)
+            reference = f"{repository}:rollback-{image.id.replace('sha256:', '')[:12]}"
+            order.project.run("tag", image.id, reference)
+        named[service] = Image(reference, image.id)
+    return named
+
+
+def _write_override(order: Order, found: Found) -> None:
+    """Earlier pins stay while they are still what runs; a deployment since then has undone them."""
+    pins: dict[str, str] = {}
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        text = (_atomic_file.read(order.override) or b"{}").decode()
+        body = "".join(line for line in text.splitlines(True) if not line.startswith("#"))
+        earlier = {name: each["image"] for name, each in json.loads(body)["services"].items()}
+        pins = {name: ref for name, ref in earlier.items() if _still_runs(found, name, ref)}
+    if order.strategy == "all":
+        for name, service in found.services.items():
+            if service.current is not None:
+                pins.setdefault(name, service.current.reference)
+    pins.update({name: image.reference for name, image in order.images.items()})
+    services = {name: {"image": ref, "pull_policy": "never"} for name, ref in sorted(pins.items())}
+    Path(order.override).parent.mkdir(parents=True, exist_ok=True)
+    text = _HEAD + json.dumps({"services": services}, indent=2) + "\n"
+    _atomic_file.replace(order.override, text.encode())
+
+
+def _still_runs(found: Found, name: str, reference: str) -> bool:
+    service = found.services.get(name)
+    return bool(service and service.alive and service.alive[0].reference == reference)
+
+
+def _up(order: Order, names: t.Sequence[str], scale: t.Mapping[str, int], *options: str) -> None:
+    scaled = [word for name, count in scale.items() for word in ("--scale", f"{name}={count}")]
+    orphans = ["--remove-orphans"] if order.remove_orphans else []
+    order.project.compose(
+        "up", "--detach", "--no-deps", "--no-build", "--quiet-pull", *orphans, *options, *scaled,
+        *names,
+        override=order.override,
+        timeout=_UP_SECONDS,
+    )  # fmt: skip
+
+
+def _all_down_and_up(order: Order, found: Found) -> None:
+    options = ["--remove-orphans"] if order.remove_orphans else []
+    options += ["--volumes"] if order.remove_volumes else []
+    scale = {name: each.replicas for name, each in found.services.items() if each.alive}
+    order.project.compose("down", *options, override=order.override, timeout=_UP_SECONDS)
+    scaled = [word for name, count in scale.items() for word in ("--scale", f"{name}={count}")]
+    order.project.compose(
+        "up", "--detach", "--no-build", *scaled, override=order.override, timeout=_UP_SECONDS
+    )
+
+
+def _overlap(order: Order, found: Found, names: t.Sequence[str]) -> None:
+    """New containers beside the old ones; those go when the new ones are ready and known."""
+    old, scale = {}, {}
+    for name in names:
+        service, image = found.services[name], order.images[name]
+        for each in service.containers:
+            if not each.running:
+                order.project.run("rm", each.id)
+        old[name] = [each.id for each in service.alive if each.image_id != image.id]
+        right = len(service.alive) - len(old[name])
+        wanted = max(len(old[name]), replicas_of(service.definition))
+        scale[name] = len(old[name]) + max(right, wanted)
+    before = {each.id for name in names for each in found.services[name].alive}
+    _up(order, names, scale, "--no-recreate")
+    now = order.project.containers(found.name)
+    new = [
+        each.id
+        for each in now
+        if each.service in names and each.image_id == order.images[each.service].id
+    ]
+    try:
+        wait_ready(order.project, new, timeout=order.timeout)
+        for command in order.reload:
+            replace(order.project, docker=command[0]).run(*command[1:])
+    except ComposeError:
+        fresh = [each for each in new if each not in before]
+        if fresh:
+            order.project.run("rm", "--force", "--volumes", *fresh, fails=False)
+        raise
+    time.sleep(order.drain)
+    gone = [each for name in names for each in old[name]]
+    if gone:
+        order.project.run("stop", *gone, timeout=_UP_SECONDS)
+        order.project.run("rm", *gone)
+
+
+def prove(order: Order, found: Found, names: t.Sequence[str]) -> None:
+    """Start one container of each image beside what runs, see it healthy, and take it away again.
+
+    It gets no port and no name of the service, so users do not reach it. Raises ComposeError.
+    """
+    order = replace(order, override=f"{order.override}.trial", images=_named(order, found))
+    _write_override(order, found)
+    started = []
+    try:
+        for name in names:
+            trial = f"{found.name}-{name}-trial"
+            started.append(trial)
+            order.project.run("rm", "--force", "--volumes", trial, fails=False)
+            order.project.compose(
+                "run", "--detach", "--no-deps", "--name", trial, name,
+                override=order.override,
+                timeout=_UP_SECONDS,
+            )  # fmt: skip
+        wait_ready(order.project, started, timeout=order.timeout)
+    finally:
+        if started:
+            order.project.run("rm", "--force", "--volumes", *started, fails=False)
+        _atomic_file.remove(order.override)

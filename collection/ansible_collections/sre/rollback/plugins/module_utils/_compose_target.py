@@ -1,0 +1,252 @@
+# Copyright (c) 2026, the rollback-playbook authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which image a service would go back to, and whether it can be had.
+
+PRIVATE: for this collection only; can have breaking changes without notice.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.sre.rollback.plugins.module_utils._compose_project import (
+    ComposeError,
+    Container,
+    Image,
+    Project,
+    replicas_of,
+    repository_of,
+    tag_of,
+)
+
+_SHORT = 12
+#: Tags that this collection made to keep an image; they are no release.
+KEPT_TAGS = ("before-", "rollback-")
+
+
+@dataclass(frozen=True)
+class Target:
+    """The image to go to. ``id`` is empty while it is not on the host."""
+
+    reference: str
+    id: str
+    #: asked for, marked good, ran before, arrived before.
+    source: str
+    #: there, pull, build.
+    how: str = "there"
+    #: What to build it from, with ``how`` build.
+    build: t.Mapping[str, t.Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service of the definition and what runs of it."""
+
+    name: str
+    definition: t.Mapping[str, t.Any]
+    reference: str
+    containers: tuple[Container, ...]
+
+    @property
+    def alive(self) -> tuple[Container, ...]:
+        return tuple(each for each in self.containers if each.running)
+
+    @property
+    def current(self) -> Container | None:
+        """The container that stands for the service: the youngest, a running one if there is."""
+        return next(iter(reversed(self.alive or self.containers)), None)
+
+    @property
+    def replicas(self) -> int:
+        return len(self.alive) or replicas_of(self.definition)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether its containers run different images: a switch that stopped half-way."""
+        return len({each.image_id for each in self.alive}) > 1
+
+
+def services_of(project: Project) -> tuple[str, dict[str, Service]]:
+    """The project's name and its services by name; raises ComposeError."""
+    model = project.model()
+    name = model["name"]
+    containers = project.containers(name)
+    found = {
+        service: Service(
+            name=service,
+            definition=definition,
+            reference=definition.get("image") or f"{name}-{service}",
+            containers=tuple(each for each in containers if each.service == service),
+        )
+        for service, definition in model["services"].items()
+    }
+    return name, found
+
+
+def choose(
+    project: Project,
+    service: Service,
+    *,
+    version: str,
+    entry: t.Mapping[str, t.Any] | None,
+) -> Target | None:
+    """The image to go to, or None when nothing says which. ``entry`` is the good release."""
+    if entry is not None:
+        recorded = (entry.get("images") or {}).get(service.name)
+        if recorded:
+            source = "asked for" if version else "marked good"
+            return _recorded(project, service, recorded, source)
+    repository = repository_of((service.current or service).reference)  # type: ignore[union-attr]
+    if version:
+        return _located(project, service, f"{repository}:{version}", "asked for")
+    return _before(project, service, repository)
+
+
+def _recorded(
+    project: Project, service: Service, recorded: t.Mapping[str, t.Any], source: str
+) -> Target:
+    """The very image that was marked good, under its name where that still means the same."""
+    reference, wanted = recorded["reference"], recorded["id"]
+    found = project.images(reference, wanted)
+    if reference in found and found[reference].id == wanted:
+        return Target(reference, wanted, source)
+    if wanted in found:
+        return Target(wanted, wanted, source)
+    digest = recorded.get("digest")
+    if digest:
+        return _located(project, service, digest, source)
+    return _located(project, service, reference, source, accept_local=False)
+
+
+def _located(
+    project: Project, service: Service, reference: str, source: str, *, accept_local: bool = True
+) -> Target:
+    there = project.images(reference).get(reference) if accept_local else None
+    if there is not None:
+        return Target(reference, there.id, source)
+    if can_be_pulled(project, reference):
+        return Target(reference, "", source, "pull")
+    build = _build_of(project, service, tag_of(reference))
+    if build:
+        return Target(reference, "", source, "build", build)
+    raise ComposeError(
+        f"image {reference} for service {service.name} is not on this host, no registry answers "
+        f"for it, and there is no git tag to build it from. No release was changed. "
+        + _offer(project, repository_of(reference))
+    )
+
+
+def can_be_pulled(project: Project, reference: str) -> bool:
+    """Whether a registry has it and lets this host read it."""
+    try:
+        project.run("manifest", "inspect", "--insecure", reference, timeout=20)
+    except ComposeError:
+        return False
+    return True
+
+
+def _before(project: Project, service: Service, repository: str) -> Target | None:
+    """What ran before: a container that was left, else the image that arrived before this one."""
+    current = service.current
+    if current is None:
+        return None
+    for container in reversed(service.containers):
+        if not container.running and container.image_id != current.image_id:
+            there = project.images(container.image_id)
+            if there:
+                return _named(container.image_id, container.reference, project, "ran before")
+    images = [each for each in project.images_of(repository) if _releases(each, repository)]
+    running = next((each for each in images if each.id == current.image_id), None)
+    earlier = [
+        each
+        for each in images
+        if running is not None and each.id != running.id and each.arrived < running.arrived
+    ]
+    if not earlier:
+        return None
+    return Target(_releases(earlier[0], repository)[0], earlier[0].id, "arrived before")
+
+
+def _named(image_id: str, reference: str, project: Project, source: str) -> Target:
+    found = project.images(reference).get(reference)
+    same = found is not None and found.id == image_id
+    return Target(reference if same else image_id, image_id, source)
+
+
+def _releases(image: Image, repository: str) -> list[str]:
+    return [
+        tag
+        for tag in image.tags
+        if repository_of(tag) == repository and not tag_of(tag).startswith(KEPT_TAGS)
+    ]
+
+
+def _offer(project: Project, repository: str) -> str:
+    tags = [tag for image in project.images_of(repository) for tag in _releases(image, repository)]
+    if not tags:
+        return f"There is no image of {repository} on this host."
+    return f"On this host are {', '.join(tags[:8])}; choose with --to VERSION."
+
+
+def _build_of(project: Project, service: Service, version: str) -> dict[str, t.Any]:
+    """What to check out and build for a service with ``build:``, when git has the release."""
+    build = service.definition.get("build")
+    if not build or not version:
+        return {}
+    repository = _git(project.directory, "rev-parse", "--show-toplevel")
+    for tag in (version, f"v{version}"):
+        commit = repository and _git(
+            repository, "rev-parse", "--verify", "--quiet", f"{tag}^{{commit}}"
+        )
+        if commit:
+            context = os.path.relpath(build["context"], repository)
+            return {
+                "repository": repository,
+                "tag": tag,
+                "commit": commit,
+                "context": "." if context.startswith("..") else context,
+                "dockerfile": build.get("dockerfile") or "Dockerfile",
+                "args": build.get("args") or {},
+                "target": build.get("target") or "",
+            }
+    return {}
+
+
+def git_revision(directory: str) -> str:
+    """The commit that is checked out where the Compose file is; empty where there is none."""
+    return _git(directory, "rev-parse", "HEAD")
+
+
+def _git(directory: str, *arguments: str) -> str:
+    """What git says, or nothing where it has nothing to say."""
+    git = Project(directory=directory, docker="git")
+    trusted = ("-c", f"safe.directory={directory}", "-C", directory)
+    try:
+        return git.run(*trusted, *arguments, fails=False).strip()
+    except ComposeError:
+        return ""
+
+
+def words_of(images: t.Mapping[str, tuple[str, str]]) -> str:
+    """A release in words: the tag that all services share, else each with its own.
+
+    ``images`` is (reference, image id) by service.
+    """
+    names = {service: tag_of(reference) or _short(i) for service, (reference, i) in images.items()}
+    distinct = set(names.values())
+    if len(distinct) <= 1:
+        return "".join(distinct)
+    return ", ".join(f"{service} {name}" for service, name in sorted(names.items()))
+
+
+def told_apart(words: str, images: t.Mapping[str, tuple[str, str]]) -> str:
+    """The same with the image ids, for one tag that has meant two images."""
+    return f"{words} ({', '.join(sorted({_short(image_id) for _, image_id in images.values()}))})"
+
+
+def _short(image_id: str) -> str:
+    return image_id.replace("sha256:", "")[:_SHORT]

@@ -1,0 +1,283 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the rollback-playbook authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: compose_release
+short_description: Let services of a Compose project run given images
+version_added: 0.1.0
+author:
+  - The rollback-playbook authors (@rollback-playbook)
+description:
+  - The images are set in an override file of this collection's own. Your Compose files stay as they
+    are, and your next deployment with them takes no notice of it.
+  - Only the services of O(images) are touched; the containers of the others keep running, unless
+    O(strategy=all).
+  - With O(state=proved) one container of each image is started beside what runs, without a port and
+    without the name of the service, seen to be healthy, and taken away again.
+  - Replicas stay as many as they are.
+options:
+  images:
+    description:
+      - The image of each service, with C(reference) and C(id). The image has to be on the host. The
+        id counts; where the reference has come to mean another image, a tag is made for it.
+    type: dict
+    required: true
+  override:
+    description: The override file. Its folder is made when it is not there.
+    type: path
+    required: true
+  state:
+    description: Whether the services run the images, or are only proved to be able to.
+    type: str
+    choices: [running, proved]
+    default: running
+  strategy:
+    description:
+      - With V(recreate), the containers of each service are replaced.
+      - With V(overlap), new containers are started beside the old ones, and those are stopped when
+        the new ones are healthy. When they do not get healthy they are taken away, and the old ones
+        go on. A service with a fixed container name, port or address is recreated.
+      - With V(all), the whole project goes down and up.
+    type: str
+    choices: [recreate, overlap, all]
+    default: recreate
+  timeout:
+    description: Seconds within which new containers have to be healthy (V(overlap), V(proved)).
+    type: float
+    default: 60
+  reload:
+    description:
+      - Commands that tell proxies about new containers (V(overlap)), each a list of its arguments.
+        They are run when the new ones are healthy and before the old ones are stopped.
+    type: list
+    elements: list
+    default: []
+  drain:
+    description: Seconds between that and the stop of the old containers (V(overlap)).
+    type: float
+    default: 1
+  remove_orphans:
+    description: Remove containers of services that the Compose files do not have any more.
+    type: bool
+    default: false
+  remove_volumes:
+    description:
+      - Delete the volumes of the project while it is down (V(all)). They are gone for good.
+      - Only done when O(remove_volumes_of) says so too.
+    type: bool
+    default: false
+  remove_volumes_of:
+    description: The name of the project, as a second confirmation of O(remove_volumes).
+    type: str
+    default: ""
+extends_documentation_fragment:
+  - sre.rollback._attributes
+  - sre.rollback._compose
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+notes:
+  - A health check of a container is run at once and again until it holds, and not only after the
+    interval at which the Engine runs it.
+seealso:
+  - module: sre.rollback.compose_release_info
+  - module: community.docker.docker_compose_v2
+"""
+
+EXAMPLES = r"""
+- name: Release 1.4.2 of the web service runs
+  sre.rollback.compose_release:
+    project_src: /srv/shop
+    override: /var/lib/rollback-playbook/releases/shop.override.yml
+    images:
+      web: {reference: "shop/web:1.4.2", id: "sha256:4bd6…"}
+    strategy: overlap
+    reload:
+      - [docker, exec, shop-proxy-1, nginx, -s, reload]
+"""
+
+RETURN = r"""
+before:
+  description: What each service ran before.
+  returned: success
+  type: dict
+  sample:
+    web: {reference: "shop/web:2.0.0", id: "sha256:77aa…", containers: [5f1c…]}
+after:
+  description: What each service runs now, or in check mode would run.
+  returned: success
+  type: dict
+  sample:
+    web: {reference: "shop/web:1.4.2", id: "sha256:4bd6…", containers: [90d2…]}
+changes:
+  description: The services that were changed, or in check mode would be.
+  returned: success
+  type: list
+  elements: str
+  sample: [web]
+elapsed:
+  description: Seconds it took.
+  returned: success
+  type: float
+  sample: 2.4
+undo:
+  description: The module and arguments that bring back what was; null when nothing changed.
+  returned: success
+  type: dict
+  sample:
+    module: sre.rollback.compose_release
+    args: {project_src: /srv/shop, images: {web: {reference: "shop/web:2.0.0", id: "sha256:77aa…"}}}
+"""
+
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.sre.rollback.plugins.module_utils._compose_project import (
+    ComposeError,
+    connection_spec,
+    project_from,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._compose_switch import (
+    Found,
+    Image,
+    Order,
+    look,
+    prove,
+    switch,
+    to_change,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
+
+
+def order_from(params: t.Mapping[str, t.Any]) -> Order:
+    """Raises ComposeError for images without an id."""
+    images = {}
+    for service, image in params["images"].items():
+        if not isinstance(image, dict) or not image.get("id") or not image.get("reference"):
+            raise ComposeError(
+                f"the image of {service} needs reference and id. Nothing was changed."
+            )
+        images[service] = Image(str(image["reference"]), str(image["id"]))
+    return Order(
+        project=project_from(params),
+        override=params["override"],
+        images=images,
+        strategy=params["strategy"],
+        timeout=params["timeout"],
+        reload=tuple(tuple(map(str, command)) for command in params["reload"]),
+        drain=params["drain"],
+        remove_orphans=params["remove_orphans"],
+        remove_volumes=params["remove_volumes"],
+    )
+
+
+def require_confirmed(params: t.Mapping[str, t.Any], found: Found) -> None:
+    """Raises ComposeError unless the deletion of volumes was asked for twice."""
+    if not params["remove_volumes"]:
+        return
+    if params["strategy"] != "all":
+        raise ComposeError("volumes are removed with strategy=all only. Nothing was changed.")
+    if params["remove_volumes_of"] != found.name:
+        raise ComposeError(
+            f"the volumes of project {found.name} would be deleted for good, and "
+            f"remove_volumes_of is {params['remove_volumes_of']!r}. Nothing was changed. Say "
+            f"remove_volumes_of={found.name} if you mean it."
+        )
+
+
+def undo_of(params: t.Mapping[str, t.Any], found: Found, changes: t.Sequence[str]) -> t.Any:
+    """Volumes that were deleted do not come back, and are not deleted again."""
+    names = [*connection_spec(), "override", "timeout", "reload", "drain"]
+    images = {
+        name: {"reference": current.reference, "id": current.image_id}
+        for name in changes
+        for current in [found.services[name].current]
+        if current is not None
+    }
+    if not images:
+        return None
+    strategy = "recreate" if params["strategy"] == "all" else params["strategy"]
+    args = {**{name: params[name] for name in names}, "images": images, "strategy": strategy}
+    return {"module": "sre.rollback.compose_release", "args": args}
+
+
+def act(module: AnsibleModule, order: Order, found: Found, changes: list[str]) -> Found:
+    """What runs afterwards; raises ComposeError with the undo of what was begun."""
+    if module.params["state"] == "proved":
+        prove(order, found, changes)
+        return found
+    try:
+        switch(order, found, changes)
+    except ComposeError as exc:
+        exc.result.setdefault("undo", undo_of(module.params, found, changes))
+        raise
+    return look(order)
+
+
+def run(module: AnsibleModule) -> dict[str, t.Any]:
+    """The result of the module; raises RollbackError."""
+    params, started = module.params, time.monotonic()
+    order = order_from(params)
+    found = look(order)
+    require_confirmed(params, found)
+    changes = to_change(order, found)
+    running = params["state"] == "running"
+    after = found if module.check_mode or not changes else act(module, order, found, changes)
+    expected = {
+        name: {"reference": order.images[name].reference, "id": order.images[name].id}
+        for name in changes
+        if running and module.check_mode
+    }
+    return {
+        "changed": bool(changes) and running,
+        "before": found.as_result(),
+        "after": {**after.as_result(), **expected},
+        "changes": changes,
+        "elapsed": round(time.monotonic() - started, 3),
+        "undo": undo_of(params, found, changes) if running else None,
+    }
+
+
+def argument_spec() -> dict:
+    return {
+        **connection_spec(),
+        "images": {"type": "dict", "required": True},
+        "override": {"type": "path", "required": True},
+        "state": {"type": "str", "choices": ["running", "proved"], "default": "running"},
+        "strategy": {
+            "type": "str",
+            "choices": ["recreate", "overlap", "all"],
+            "default": "recreate",
+        },
+        "timeout": {"type": "float", "default": 60},
+        "reload": {"type": "list", "elements": "list", "default": []},
+        "drain": {"type": "float", "default": 1},
+        "remove_orphans": {"type": "bool", "default": False},
+        "remove_volumes": {"type": "bool", "default": False},
+        "remove_volumes_of": {"type": "str", "default": ""},
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    try:
+        result = run(module)
+    except RollbackError as exc:
+        module.fail_json(msg=str(exc), **exc.result)
+    if module._diff:
+        result["diff"] = {"before": result["before"], "after": result["after"]}
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

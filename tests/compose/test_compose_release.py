@@ -1,0 +1,225 @@
+"""compose_release on a real Engine: what it changes, what it leaves alone, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.compose.images import docker
+from tests.compose.stack import Load, Stack
+from tests.module_runner import RunModule, start_module
+
+pytestmark = pytest.mark.compose
+
+Images = Callable[..., dict[str, dict[str, str]]]
+
+
+def order(stack: Stack, **more: Any) -> dict[str, Any]:
+    return {
+        "project_src": str(stack.folder),
+        "override": str(stack.folder.parent / "host" / "shop.override.yml"),
+        "timeout": 60,
+        **more,
+    }
+
+
+def test_bad_release_goes_back_and_nothing_else_is_touched(
+    stack: Stack, run_module: RunModule, images: Images
+) -> None:
+    stack.deploy(web="2.0.0")
+    stack.wait_for(500)
+    files, others = stack.digest(), stack.containers("proxy", "api", "worker", "store")
+    args = order(stack, images=images(web="1.0.0"))
+    predicted = run_module("compose_release", args, check=True)
+    assert predicted["changed"]
+    assert stack.images("web") == {"shop/web:2.0.0"}
+    result = run_module("compose_release", args)
+    assert result["changed"]
+    assert result["changes"] == ["web"]
+    stack.wait_for(200)
+    assert stack.images("web") == {"shop/web:1.0.0"}
+    assert len(stack.containers()["web"]) == 2
+    assert stack.containers("proxy", "api", "worker", "store") == others
+    assert stack.digest() == files
+    assert result["undo"] == predicted["undo"]
+
+    again = run_module("compose_release", args)
+    assert not again["changed"]
+    assert stack.containers() == {**others, **stack.containers("web")}
+
+    back = run_module("compose_release", result["undo"]["args"])
+    assert back["changed"]
+    assert stack.images("web") == {"shop/web:2.0.0"}
+
+
+def test_overlap_leaves_users_nothing_to_notice(
+    stack: Stack, run_module: RunModule, images: Images
+) -> None:
+    """From one good release to another, so that every failed request would be ours."""
+    args = order(stack, images=images(web="1.1.0"), strategy="overlap", drain=3)
+    with Load(stack) as load:
+        result = run_module("compose_release", args)
+        time.sleep(0.5)
+    assert result["changed"]
+    assert stack.images("web") == {"shop/web:1.1.0"}
+    assert len(stack.containers()["web"]) == 2
+    assert load.seen().requests > 20
+    # 502 would be a container that was taken away while nginx still asked it.
+    assert load.statuses <= {200, 504, 0}
+    assert 200 in load.statuses
+    assert not run_module("compose_release", args)["changed"]
+
+
+@pytest.mark.parametrize(
+    ("version", "seconds", "says"),
+    [
+        pytest.param("3.0.0", 60, "exit code 3: no module named shop.settings", id="it crashes"),
+        pytest.param("4.0.0", 6, "was not healthy within 6 s", id="it never turns healthy"),
+    ],
+)
+def test_broken_target_never_takes_the_place_of_what_runs(
+    stack: Stack, run_module: RunModule, images: Images, version: str, seconds: int, says: str
+) -> None:
+    before, everything = stack.containers(), sorted(stack.everything())
+    for how in ({"state": "proved"}, {"strategy": "overlap"}):
+        args = order(stack, images=images(web=version), **{**how, "timeout": seconds})
+        result = run_module("compose_release", args)
+        assert result["failed"]
+        assert says in result["msg"]
+        assert stack.containers() == before
+        assert sorted(stack.everything()) == everything
+        assert stack.get()[0] == 200
+
+
+def test_trial_leaves_nothing_behind(stack: Stack, run_module: RunModule, images: Images) -> None:
+    before = sorted(stack.everything())
+    args = order(stack, images=images(web="1.1.0", api="1.1.0"), state="proved")
+    result = run_module("compose_release", args)
+    assert not result.get("failed"), result
+    assert not result["changed"]
+    assert sorted(stack.everything()) == before
+    assert list(Path(args["override"]).parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("strategy", ["recreate", "overlap"])
+def test_killed_half_way_it_is_finished_by_the_next_run(
+    stack: Stack, run_module: RunModule, images: Images, strategy: str
+) -> None:
+    args = order(stack, images=images(web="1.1.0"), strategy=strategy)
+    process = start_module("compose_release", args)
+    known = set(stack.everything())
+    deadline = time.monotonic() + 60
+    while set(stack.everything()) <= known and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    result = run_module("compose_release", args)
+    assert not result.get("failed"), result
+    stack.wait_for(200)
+    assert stack.images("web") == {"shop/web:1.1.0"}
+    assert len(stack.containers()["web"]) == 2
+
+
+def test_tag_that_has_moved_on_does_not_fool_it(
+    stack: Stack, run_module: RunModule, images: Images
+) -> None:
+    good = images(web="1.0.0")
+    docker("tag", good["web"]["id"], "shop/web:moving")
+    stack.deploy(web="moving")
+    docker("tag", "shop/web:2.0.0", "shop/web:moving")
+    stack.compose("up", "--detach")
+    stack.wait_for(500)
+    wanted = {"web": {"reference": "shop/web:moving", "id": good["web"]["id"]}}
+    result = run_module("compose_release", order(stack, images=wanted))
+    assert result["changed"]
+    stack.wait_for(200)
+    assert result["after"]["web"]["id"] == good["web"]["id"]
+    docker("rmi", "--no-prune", "shop/web:moving")
+
+
+def test_all_goes_down_and_up_and_volumes_only_when_asked_twice(
+    stack: Stack, run_module: RunModule, images: Images
+) -> None:
+    stack.deploy(web="2.0.0")
+    docker("exec", stack.containers()["store"][0], "/bin/busybox", "touch", "/data/kept")
+    args = order(stack, images=images(web="1.0.0"), strategy="all", remove_volumes=True)
+    before = stack.containers()
+    refused = run_module("compose_release", args)
+    assert refused["failed"]
+    assert f"remove_volumes_of={stack.project}" in refused["msg"]
+    assert stack.containers() == before
+
+    result = run_module("compose_release", {**args, "remove_volumes": False})
+    assert result["changed"]
+    stack.wait_for(200)
+    after = stack.containers()
+    assert {name: len(ids) for name, ids in after.items()} == {
+        name: len(ids) for name, ids in before.items()
+    }
+    old, new = (set().union(*each.values()) for each in (before, after))
+    assert not old & new
+    docker("exec", after["store"][0], "/bin/busybox", "test", "-e", "/data/kept")
+
+
+def test_orphans_go_when_asked(stack: Stack, run_module: RunModule, images: Images) -> None:
+    whole = stack.compose_file
+    stack.compose_file = whole.replace("  worker:\n", "  helper:\n")
+    (stack.folder / "docker-compose.yml").write_text(stack.compose_file)
+    args = order(stack, images=images(web="1.1.0"))
+    assert run_module("compose_release", args)["changed"]
+    assert stack.containers("worker")
+    args = order(stack, images=images(web="1.0.0"), remove_orphans=True)
+    assert run_module("compose_release", args)["changed"]
+    assert not stack.containers("worker")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        pytest.param(
+            {"webb": {"reference": "shop/web:1.0.0", "id": "sha256:0"}},
+            "the Compose file has no service webb, only api, proxy, store, web, worker",
+            id="unknown service",
+        ),
+        pytest.param(
+            {"web": {"reference": "shop/web:9.9.9", "id": "sha256:" + "0" * 64}},
+            "is not on this host. Nothing was changed",
+            id="no such image",
+        ),
+        pytest.param(
+            {"web": {"reference": "shop/web:1.0.0"}}, "needs reference and id", id="no id"
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    stack: Stack, run_module: RunModule, wanted: dict[str, Any], says: str
+) -> None:
+    before = stack.containers()
+    result = run_module("compose_release", order(stack, images=wanted))
+    assert result["failed"]
+    assert says in result["msg"]
+    assert stack.containers() == before
+
+
+def test_evidence_is_kept_once_and_readable_by_its_owner_alone(
+    stack: Stack, run_module: RunModule
+) -> None:
+    dest = stack.folder.parent / "evidence"
+    args = {"project_src": str(stack.folder), "dest": str(dest)}
+    result = run_module("compose_evidence", args)
+    assert result["changed"]
+    logs = [name for name in result["files"] if name.endswith(".log")]
+    assert len(logs) == 6
+    assert any("shop 1.0.0 listens" in (dest / name).read_text() for name in logs)
+    assert {each["service"] for each in json.loads((dest / "containers.json").read_text())} == {
+        "proxy", "web", "api", "worker", "store",
+    }  # fmt: skip
+    assert all((dest / name).stat().st_mode & 0o777 == 0o600 for name in result["files"])
+    assert not run_module("compose_evidence", args)["changed"]
