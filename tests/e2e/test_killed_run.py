@@ -132,7 +132,14 @@ def _rounds(count: int, seed: int) -> list[Any]:
 
 _SURE = [
     pytest.param("SIGKILL", "Switch", 2, "continue", id="SIGKILL in Switch, then continue"),
-    pytest.param("SIGKILL", "Switch", 4, "undo", id="SIGKILL in Switch, then undo"),
+    pytest.param(
+        "SIGKILL",
+        "Switch",
+        4,
+        "undo",
+        id="SIGKILL in Switch, then undo",
+        marks=pytest.mark.attack,
+    ),
     pytest.param(
         "SIGTERM",
         "Pause",
