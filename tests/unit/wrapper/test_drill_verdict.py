@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rollback_playbook.cli.drill_verdict import at_risk, outage
+from rollback_playbook.cli.drill_verdict import at_risk, outage, stayed
 from rollback_playbook.lab.prober import Outage, Seen
 
 _COUNTED = {"orders": 60, "counted": 60, "said": "…", "right": True}
@@ -76,3 +76,12 @@ def test_users_who_had_no_service_before_the_rollback_are_not_its_fault() -> Non
 
     assert good
     assert "no service when the rollback began" in text
+
+
+def test_orders_that_a_scenario_had_no_business_with_are_untouched_or_named() -> None:
+    (good,) = stayed({"orders": 60, "wrong": {"orders": 0, "order_lines": 0}})
+    (bad,) = stayed({"orders": 60, "wrong": {"orders": 2, "order_lines": 1}})
+
+    assert good == (True, "untouched: 60 orders placed since the backup are as they were placed")
+    assert bad[0] is False
+    assert "3 rows" in bad[1]

@@ -83,6 +83,7 @@ class _Findings:
     counted: dict[str, Any] = field(default_factory=dict)
     kept: dict[str, Any] = field(default_factory=dict)
     merged: dict[str, Any] = field(default_factory=dict)
+    stayed: dict[str, Any] = field(default_factory=dict)
 
 
 class _Drill:
@@ -127,6 +128,7 @@ class _Drill:
             finished = self._run(
                 self._scenario,
                 reason=f"drill: {self._fault.title}",
+                variables=self._fault.variables,
                 measure=lambda progress: self._measure(prober, progress),
             )
         finally:
@@ -192,7 +194,10 @@ class _Drill:
             },
         )
         self._restore = str(progress.decision.get("restore_id", ""))
-        if not self._fault.damages_data or self._written is None:
+        if self._written is None:
+            return
+        if not self._fault.damages_data:
+            found.stayed = proof.live_again(self._lab, self._written)
             return
         found.data = proof.compare_with_backup(
             self._lab, str(progress.decision.get("backup") or self._backup)
@@ -237,6 +242,7 @@ class _Drill:
             verdict.healthy(finished.exit_code),
             verdict.felt(self._fault.symptoms(self._lab)),
             *verdict.data(found.data),
+            *verdict.stayed(found.stayed),
             *verdict.at_risk(found.counted, found.kept, found.merged),
             verdict.record(record.ok, record.events),
         ]

@@ -42,6 +42,19 @@ def data(proof: Mapping[str, Any]) -> Iterator[Line]:
     yield good, text if good else f"data differ from the backup: {', '.join(different)}"
 
 
+def stayed(orders: Mapping[str, Any]) -> Iterator[Line]:
+    """Orders placed after the backup, where no database was exchanged: nothing may touch them."""
+    if not orders:
+        return
+    wrong = sum(orders["wrong"].values())
+    yield (
+        not wrong,
+        f"untouched: {orders['orders']} orders placed since the backup are as they were placed"
+        if not wrong
+        else f"NOT untouched: {wrong} rows that users wrote since the backup are missing or differ",
+    )
+
+
 def at_risk(
     counted: Mapping[str, Any], kept: Mapping[str, Any], merged: Mapping[str, Any]
 ) -> Iterator[Line]:

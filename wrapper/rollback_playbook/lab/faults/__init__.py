@@ -6,6 +6,7 @@ from rollback_playbook.lab.faults import (
     bad_release,
     broken_recommendations,
     costly_recommendations,
+    damaged_rows,
     everything_down,
     expired_certificate,
     hanging_payments,
@@ -34,6 +35,7 @@ FAULTS: tuple[Fault, ...] = (
     broken_recommendations.FAULT,
     costly_recommendations.FAULT,
     everything_down.FAULT,
+    damaged_rows.FAULT,
 )
 
 __all__ = ["FAULTS", "Fault"]

@@ -23,3 +23,5 @@ class Fault:
     symptoms: Callable[[Lab], list[str]]
     #: Whether rows are lost or wrong afterwards, so that only a backup has them.
     damages_data: bool = False
+    #: What the operator has to say beside the scenario's name, as after ``-e``.
+    variables: tuple[str, ...] = ()
