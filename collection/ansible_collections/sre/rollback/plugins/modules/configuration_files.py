@@ -298,7 +298,7 @@ def _comparison(
     return {
         "before": config.as_facts(before),
         "after": config.as_facts(after),
-        "differing": [old.path for old, _ in config.differing(before, after)],
+        "differing": [old.path for old, new in config.differing(before, after)],
         "diff": [
             {
                 "before_header": old.path,
