@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from rollback_playbook.catalogue.collection import collections_root
 from rollback_playbook.execution import reaper, run_folder
+from rollback_playbook.execution.ansible_environment import ansible_environment
+from rollback_playbook.execution.runner import Interrupt, PlaybookRun, run
 
 pytestmark = pytest.mark.integration
 
@@ -92,6 +96,26 @@ def test_what_is_left_when_the_watch_is_killed_too_goes_with_the_next_command(
     assert folder in removed
     assert not folder.exists()
     assert reaper.processes_of(str(folder)) == set()
+
+
+def test_server_that_a_task_has_started_goes_on_after_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = tmp_path / "pid"
+    command = f"setsid sleep 60 </dev/null >/dev/null 2>&1 & echo $! >{started}"
+    play = [{"name": "Switch", "hosts": "h1", "gather_facts": False, "connection": "local",
+             "vars": {"ansible_python_interpreter": sys.executable},
+             "tasks": [{"name": "Server starts", "ansible.builtin.shell": command}]}]  # fmt: skip
+    (tmp_path / "play.yml").write_text(json.dumps(play), encoding="ascii")
+    monkeypatch.chdir(tmp_path)
+    environment = ansible_environment(os.environ, collections_root())
+
+    result = run(PlaybookRun(Path("play.yml"), "h1,", environment), lambda _: None, Interrupt())
+
+    assert result.rc == 0
+    pid = int(started.read_text())
+    os.kill(pid, 0)
+    os.kill(pid, signal.SIGKILL)
 
 
 def test_folder_of_a_command_that_still_runs_is_left_alone(

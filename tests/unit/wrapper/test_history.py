@@ -115,6 +115,11 @@ def test_second_run_is_refused_while_one_runs(archive: _Archive) -> None:
         refuse_unfinished(archive.root, "lab")
 
 
+def test_run_beside_everything_else_stands_in_nobodys_way(archive: _Archive) -> None:
+    archive.add(None)
+    refuse_unfinished(archive.root, "lab", is_beside=lambda name: name == "full")
+
+
 def test_run_on_another_environment_stands_in_nobodys_way(archive: _Archive) -> None:
     archive.add(None, environment="staging")
     refuse_unfinished(archive.root, "lab")

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from rollback_playbook.catalogue.collection import bundled_playbooks, require_same_version
-from rollback_playbook.catalogue.scenarios import PHASES, find, load, scenario_files, title_of
+from rollback_playbook.catalogue.scenarios import (
+    PHASES,
+    find,
+    load,
+    runs_beside,
+    scenario_files,
+    title_of,
+)
 from rollback_playbook.errors import UsageError
 
 _PLAYBOOK = """
@@ -143,3 +150,10 @@ def test_a_bundled_scenario_that_switches_also_verifies_and_lets_users_in_again(
 
 def test_the_command_line_and_its_collection_have_one_version() -> None:
     assert require_same_version().count(".") == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "beside"), [("backup-verify", True), ("full", False), ("gone-since", False)]
+)
+def test_only_what_locks_nothing_runs_beside_everything_else(name: str, beside: bool) -> None:
+    assert runs_beside(name, [bundled_playbooks()]) is beside

@@ -99,6 +99,17 @@ def find(name: str, folders: Sequence[Path]) -> Scenario:
     return load(name, files[name])
 
 
+def runs_beside(name: str, folders: Sequence[Path]) -> bool:
+    """Whether this scenario locks nothing, because nothing in it touches production.
+
+    False when there is no scenario of this name (any more).
+    """
+    try:
+        return not find(name, folders).has("Close")
+    except UsageError:
+        return False
+
+
 def load(name: str, path: Path) -> Scenario:
     """Read one scenario; raises UsageError with the file's name when it is malformed."""
     import yaml

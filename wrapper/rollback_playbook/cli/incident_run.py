@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import click
 
 from rollback_playbook.catalogue.collection import require_same_version
 from rollback_playbook.catalogue.environments import Environment
-from rollback_playbook.catalogue.scenarios import Scenario, find
+from rollback_playbook.catalogue.scenarios import Scenario, find, runs_beside
 from rollback_playbook.cli.incident_steps import Finished, IncidentSteps, Measure, Wish
 from rollback_playbook.cli.plan_text import print_plan
 from rollback_playbook.cli.settings import Settings
@@ -81,7 +82,12 @@ def run_scenario(
     if take_over:
         wish = with_variables(wish, incident_lock_take_over=True)
     elif not wish.check:
-        refuse_unfinished(settings.incidents_dir, environment.name, but=follows)
+        refuse_unfinished(
+            settings.incidents_dir,
+            environment.name,
+            but=follows,
+            is_beside=partial(runs_beside, folders=settings.playbook_dirs),
+        )
     writer = _opened(settings, scenario, environment, hosts, wish)
     steps = steps_of(settings, scenario, environment, hosts, writer, wish)
     return steps.finish(wrapper_version)

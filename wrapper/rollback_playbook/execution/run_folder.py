@@ -32,15 +32,18 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a private folder in it
 def run_folder() -> Iterator[Path]:
     """A new folder under watch; raises RefusedError when there is no room for one.
 
-    Whatever is left in it or of its processes is gone afterwards.
+    It is gone afterwards. Processes of the run are ended when the body raises, and only then: one
+    that is left by an Ansible that ended by itself is a server that a task has started.
     """
     remove_abandoned()
     folder = _made()
     try:
         with _watched(folder):
             yield folder
-    finally:
+    except BaseException:
         reaper.end_processes(str(folder))
+        raise
+    finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -114,6 +114,8 @@ def run(
         watch = _Watch(on_event, interrupt, folder)
         watch.drain(events)
         thread.join()
+        if runner.rc is None or runner.status in ("canceled", "timeout"):
+            reaper.end_processes(str(folder))
     return watch.result(runner, time.monotonic() - started)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rollback_playbook.errors import RefusedError
@@ -12,17 +12,24 @@ from rollback_playbook.record.listing import IncidentEntry, list_incidents, summ
 _LOOKED_AT = 50
 
 
-def refuse_unfinished(root: Path, environment: str, *, but: str = "") -> None:
+def refuse_unfinished(
+    root: Path,
+    environment: str,
+    *,
+    but: str = "",
+    is_beside: Callable[[str], bool] = lambda _: False,
+) -> None:
     """Raises RefusedError when one still runs, or was killed after production was changed.
 
-    ``but`` is the one that is being taken back. The lock of the environment says the same to other
-    controllers; this says it also where a run was killed before it had the lock, or so long ago
-    that the lock has expired.
+    ``but`` is the one that is being taken back. ``is_beside`` says of a scenario's name whether it
+    runs beside everything else: a rollback does not wait for the proof of a backup. The lock of the
+    environment says the same to other controllers; this says it also where a run was killed before
+    it had the lock, or so long ago that the lock has expired.
     """
     entries = list_incidents(root, environment=environment, limit=_LOOKED_AT)
     settled = {but, *_undone(entries)}
     for entry in entries:
-        if entry.state == "running":
+        if entry.state == "running" and not is_beside(entry.scenario):
             raise RefusedError(
                 f"{entry.id} runs on {environment} right now, by {entry.operator}; nothing was "
                 "changed",
