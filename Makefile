@@ -27,10 +27,10 @@ drill: $(VENV)/.lab ## Break a real system on this machine and bring it back
 	$(BIN)/rollback-playbook drill full
 
 drill-all: $(VENV)/.dev ## Every scenario, each by breaking what it mends; a quarter of an hour
-	$(BIN)/pytest -m drill --timeout 900
+	$(BIN)/pytest -m 'drill and not attack' --timeout 900
 
 test: $(VENV)/.dev ## Every test but the attacks; under ten minutes on two cores
-	$(BIN)/pytest -m 'not attack and not drill and not compose'
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m 'not attack and not drill and not compose'
 
 attack: $(VENV)/.dev ## Kills, full disks, races: minutes of them
 	$(BIN)/pytest -m attack --timeout 1800

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from ansible.module_utils import _internal
 from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 
@@ -32,12 +33,15 @@ def _arguments(args: Mapping[str, Any], *, check: bool, diff: bool) -> dict[str,
 
 
 @pytest.fixture
-def run_module(capsys: pytest.CaptureFixture[str]) -> RunModule:
+def run_module(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> RunModule:
     """``run_module(name, args, check=False, diff=False)`` is the module's result as a dict.
 
     A result with ``failed`` is returned like any other. Ansible keeps the warnings of a process,
-    which is one module's in its world: those of the neighbours before are forgotten first.
+    which is one module's in its world: those of the neighbours before are forgotten first. It
+    takes the process for the controller's once anything has imported Ansible's own parts, and
+    would then show warnings instead of returning them.
     """
+    monkeypatch.setattr(_internal, "is_controller", False)
 
     def run(
         name: str, args: Mapping[str, Any], *, check: bool = False, diff: bool = False

@@ -11,7 +11,7 @@ from rollback_playbook.lab import lifecycle, seeding
 from rollback_playbook.lab.orders import WITHOUT_DISCOUNT, place_orders
 from tests.e2e.conftest import Operator
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.drill, pytest.mark.timeout(600)]
 
 
 def _backups(operator: Operator) -> list[dict[str, Any]]:
@@ -78,6 +78,7 @@ def test_staged_backup_is_only_swapped_in_and_its_cost_is_known_to_the_row(
         if event["type"] == "task.finished"
         and event["data"]["action"] == "sre.rollback.pg_restore_verified"
         and event["data"]["phase"] == "Prepare"
+        and event["data"]["status"] != "skipped"
     ]
     at_risk = working.last()["decision"]["data_at_risk"]
     assert staged.returncode == 0, staged.stderr

@@ -14,7 +14,7 @@ from rollback_playbook.lab.faults.damaged_rows import FAULT, damage_orders, kept
 from rollback_playbook.lab.orders import WITHOUT_DISCOUNT, place_orders
 from tests.e2e.conftest import Operator
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.drill, pytest.mark.timeout(600)]
 
 
 def _one(operator: Operator, query: str) -> Any:

@@ -29,7 +29,7 @@ from rollback_playbook.execution import reaper
 from rollback_playbook.lab import lifecycle, seeding
 from rollback_playbook.lab.places import Lab
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.drill, pytest.mark.timeout(3600)]
 
 _SCALE = "0.02"
 _DEADLINE_SECONDS = 900.0

@@ -98,7 +98,7 @@ def open_session(params: t.Mapping[str, t.Any]) -> t.Iterator[Session]:
 @contextlib.contextmanager
 def _reference(params: t.Mapping[str, t.Any]) -> t.Iterator[psycopg.Connection]:
     """A reader of the reference, also of a staged one that is closed to everybody."""
-    with connect(params, params["database"]) as outside:
+    with connect(params, params["database"], settings=_settings(params)) as outside:
         there = read_databases(outside).get(params["reference"])
         if there is None or there.allows_connections:
             with contextlib.closing(_reader(params, params["reference"])) as reader:

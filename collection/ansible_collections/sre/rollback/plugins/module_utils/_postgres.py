@@ -9,6 +9,7 @@ PRIVATE: for this collection only; can have breaking changes without notice.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import traceback
 import typing as t
@@ -32,6 +33,7 @@ if t.TYPE_CHECKING:
 
 _CONNECT_TIMEOUT = 10
 _OLDEST_SERVER = 130000
+_ATTEMPTS_TO_SET = 20
 _APPLICATION_NAME = "rollback-playbook"
 _MAX_NAME_BYTES = 63
 
@@ -128,12 +130,20 @@ def connect(
 
 
 def apply_settings(connection: psycopg.Connection, settings: t.Mapping[str, str]) -> None:
-    """Set ``settings`` for the rest of the session, in one round trip."""
+    """Set ``settings`` for the rest of the session, in one round trip.
+
+    The database's own ``statement_timeout`` may be so short that it ends this very statement.
+    """
     calls = sql.SQL(", ").join(
         sql.SQL("pg_catalog.set_config({}, {}, false)").format(name, value)
         for name, value in settings.items()
     )
-    connection.execute(sql.SQL("SELECT {}").format(calls))
+    statement = sql.SQL("SELECT {}").format(calls)
+    for _attempt in range(_ATTEMPTS_TO_SET):
+        with contextlib.suppress(psycopg.errors.QueryCanceled):
+            connection.execute(statement)
+            return
+    connection.execute(statement)
 
 
 def address(params: t.Mapping[str, t.Any]) -> str:
