@@ -245,7 +245,7 @@ def words_of(images: t.Mapping[str, tuple[str, str]]) -> str:
 
 def told_apart(words: str, images: t.Mapping[str, tuple[str, str]]) -> str:
     """The same with the image ids, for one tag that has meant two images."""
-    return f"{words} ({', '.join(sorted({_short(image_id) for _, image_id in images.values()}))})"
+    return f"{words} ({', '.join(sorted({_short(image[1]) for image in images.values()}))})"
 
 
 def _short(image_id: str) -> str:

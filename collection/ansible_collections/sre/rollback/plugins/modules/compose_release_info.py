@@ -212,7 +212,7 @@ def in_words(registry: _release_registry.Registry, images: Images, *, of: t.Iter
     for entry in reversed(registry.entries):
         recorded = entry.get("images") or {}
         if mine and all(
-            recorded.get(name, {}).get("id") == image_id for name, (_, image_id) in mine.items()
+            recorded.get(name, {}).get("id") == image[1] for name, image in mine.items()
         ):
             return str(entry["version"])
     return words_of(mine)
@@ -243,7 +243,7 @@ def describe(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     wanted = in_words(registry, then, of=of) if changes else current
     if changes and current == wanted:
         current, wanted = told_apart(current, now), told_apart(wanted, then)
-    there = project.images(*(image_id for _, image_id in now.values()))
+    there = project.images(*(image[1] for image in now.values()))
     return {
         "project": name,
         "current": current,
