@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -49,6 +52,21 @@ def test_full_brings_back_release_data_cache_breakers_and_flags(broken: Operator
     ]  # fmt: skip
     assert summary["reason"] == "orders are wrong"
     assert broken.types("incidents", "verify", "last").returncode == 0
+
+
+def test_plain_ansible_playbook_does_the_same_without_the_command_line(broken: Operator) -> None:
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "sre.rollback.emergency",
+         "-i", broken.lab.inventory],
+        cwd="/", env={**os.environ, "ROLLBACK_LAB_DIR": str(broken.lab.directory)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout
+    assert broken.health() == {"status": "ok", "release": "1.0.0", "schema": 1}
+    assert broken.users_get() == "ok"
+    locked = broken.types("full", "-i", "lab")
+    assert "Nothing to roll back" in locked.stderr, "the environment is free again"
 
 
 def test_full_again_after_success_is_refused_and_changes_nothing(working: Operator) -> None:
