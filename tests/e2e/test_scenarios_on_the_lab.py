@@ -191,7 +191,7 @@ def test_a_drill_is_written_down_and_leaves_the_lab_as_it_was(shop: Operator) ->
     history = shop.types("drill", "history", "payment-failure", "--json")
 
     assert done.returncode == 0, done.stderr
-    assert "nothing of it is felt" in done.stderr
+    assert "no symptom of the fault is left" in done.stderr
     drilled = json.loads(history.stdout.splitlines()[-1])
     assert drilled["exit_code"] == 0
     assert {"Declare", "Protect", "Verify", "Close"} <= set(drilled["phases"])

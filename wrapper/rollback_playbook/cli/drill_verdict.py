@@ -26,7 +26,10 @@ def healthy(code: ExitCode) -> Line:
 
 def felt(symptoms: Sequence[str]) -> Line:
     """What is still wrong when one asks from outside, as before the scenario."""
-    return not symptoms, f"still: {'; '.join(symptoms)}" if symptoms else "nothing of it is felt"
+    return (
+        not symptoms,
+        f"still: {'; '.join(symptoms)}" if symptoms else "no symptom of the fault is left",
+    )
 
 
 def data(proof: Mapping[str, Any]) -> Iterator[Line]:

@@ -49,7 +49,8 @@ def break_lab(directory: Path, fault: Fault) -> list[str]:
         fault.cause(lab)
     found: list[str] = []
     processes.wait_until(
-        f"{fault.title}: nothing of it is felt", lambda: bool(_note(found, fault.symptoms(lab)))
+        f"{fault.title}: no symptom of the fault is left",
+        lambda: bool(_note(found, fault.symptoms(lab))),
     )
     return found
 
