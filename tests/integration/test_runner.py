@@ -297,3 +297,39 @@ def test_inventory_that_is_broken_is_refused_with_its_name(
 
     with pytest.raises(UsageError, match=r"broken\.yml"):
         resolve_hosts(str(broken), ["all"], "", environment=environment)
+
+
+_GATE = """
+    - name: System is healthy
+      sre.rollback.health_gate:
+        checks:
+          - {name: always there, command: {argv: [test, -d, "{{ playbook_dir }}"]}}
+          - {name: soon there, command: {argv: [test, -e, "{{ playbook_dir }}/soon"]}}
+        period: 0.05
+        deadline: 60
+      run_once: true
+"""
+
+
+def test_gate_is_heard_while_its_checks_turn_green(
+    play: Callable[..., RunResult], tmp_path: Path
+) -> None:
+    kinds: list[str] = []
+    states: list[dict[str, str]] = []
+
+    def on_event(event: JobEvent) -> None:
+        kinds.append(event["event"])
+        if event["event"] == "gate_sampled":
+            checks = event["event_data"]["checks"]
+            states.append({check["name"]: check["state"] for check in checks})
+            if states[-1]["always there"] == "passed":
+                (tmp_path / "soon").touch()
+
+    result = play(_GATE, on_event)
+
+    assert result.rc == 0
+    assert {"always there": "passed", "soon there": "failed"} in states
+    assert states[-1] == {"always there": "passed", "soon there": "passed"}
+    last = len(kinds) - 1 - kinds[::-1].index("gate_sampled")
+    assert last < kinds.index("runner_on_ok")
+    assert result.events_received == result.events_expected == len(kinds) - len(states)

@@ -102,7 +102,7 @@ def test_variables_are_taken_in_every_form_ansible_takes(tmp_path: Path) -> None
     file = tmp_path / "vars.yml"
     file.write_text("b: [1, 2]\n", encoding="ascii")
 
-    assert parse_variables(["a=1 c='x y'", f"@{file}", '{"d": true}']) == {
+    assert parse_variables(["a=1 c='x y'", f"@{file}", '{"d": true}'], {}).values == {
         "a": "1",
         "c": "x y",
         "b": [1, 2],
@@ -113,7 +113,7 @@ def test_variables_are_taken_in_every_form_ansible_takes(tmp_path: Path) -> None
 @pytest.mark.parametrize("text", ["x", "1a=2", "@nowhere.yml", "{", '["a"]', "{a: [}"])
 def test_malformed_variables_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
-        parse_variables([text])
+        parse_variables([text], {})
 
 
 def test_list_is_a_table_with_the_fastest_scenario_first(run) -> None:  # type: ignore[no-untyped-def]
@@ -175,3 +175,28 @@ def test_a_drill_misspelt_has_code_2_and_breaks_nothing(run, argv: list[str], wo
 
     assert code == 2
     assert words in err
+
+
+def test_bug_is_one_message_without_a_traceback_and_without_secrets(
+    run,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def breaks(_settings: object) -> None:
+        raise KeyError("postgresql://shop:c4nary@db1/shop")
+
+    monkeypatch.setattr("rollback_playbook.cli.settings.Settings.incidents_dir", property(breaks))
+
+    code, out, err = run("incidents", "list")
+
+    assert code == 1
+    assert "a bug of ours: KeyError" in err
+    assert "Traceback" not in out + err
+    assert "c4nary" not in out + err
+
+
+def test_message_of_an_error_shows_no_secret(run) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = run("incidents", "show", "postgresql://shop:c4nary@db1/shop")
+
+    assert code == 2
+    assert "there is no incident" in err
+    assert "c4nary" not in out + err

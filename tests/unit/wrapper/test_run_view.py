@@ -71,6 +71,19 @@ def test_view_follows_phases_tasks_gates_and_failures() -> None:
     ]
 
 
+def test_gate_says_what_is_green_so_far_until_it_has_decided() -> None:
+    view = view_of(event(1, "gate.sampled", gate="System is healthy", checks=_CHECKS))
+
+    assert str(view.sampled) == (
+        "gate: System is healthy, 1 of 2 checks are green; not yet: cache answers"
+    )
+
+    view.observe(event(2, "gate.passed", gate="System is healthy", checks=_CHECKS[:1]))
+
+    assert view.sampled is None
+    assert view.gates[0].passed
+
+
 def test_view_takes_a_phase_that_was_not_announced() -> None:
     view = view_of(event(1, "phase.started", name="Close"))
 

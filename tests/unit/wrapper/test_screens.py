@@ -45,6 +45,19 @@ def test_plain_screen_prints_a_line_for_each_thing_a_reader_looks_for() -> None:
     ]
 
 
+def test_screens_show_a_gate_as_it_turns_green() -> None:
+    checks = [{"name": "shop", "state": "passed"}, {"name": "cache", "state": "waiting"}]
+    sampled = event(31, "gate.sampled", gate="System is healthy", checks=checks)
+    stream = io.StringIO()
+    with PlainScreen(view_of(), "", stream) as screen:
+        screen.show(event(0, "incident.declared"))
+        screen.show(sampled)
+
+    text = "gate: System is healthy, 1 of 2 checks are green; not yet: cache"
+    assert stream.getvalue() == f"T+0:31    {text}\n"
+    assert f"▸ {text}" in _lines(view_of(sampled))
+
+
 def test_plain_screen_says_its_title_once() -> None:
     stream = io.StringIO()
     screen = PlainScreen(view_of(), "full", stream)

@@ -9,8 +9,9 @@ import pytest
 from ansible.parsing.vault import VaultLib, VaultSecret
 
 from rollback_playbook.catalogue.collection import collections_root
+from rollback_playbook.cli.variables import parse_variables
 from rollback_playbook.errors import UsageError
-from rollback_playbook.execution.ansible_environment import ansible_environment
+from rollback_playbook.execution.ansible_environment import ansible_environment, held_in_memory
 from rollback_playbook.plan.hosts import ResolvedHosts, resolve_hosts
 
 _PASSWORD = "vault password"
@@ -68,3 +69,61 @@ def test_vault_that_the_password_does_not_open_is_refused_and_shows_nothing(
         _resolve(inventory, ANSIBLE_VAULT_PASSWORD_FILE=str(wrong))
 
     assert "canary" not in str(refused.value)
+
+
+@pytest.fixture
+def extra(tmp_path: Path) -> Path:
+    """A file for ``-e``, vaulted as a whole."""
+    vault = VaultLib([("default", VaultSecret(_PASSWORD.encode()))])
+    path = tmp_path / "extra.yml"
+    path.write_bytes(vault.encrypt("harmless: whole canary\ndeep: [in a list]\n"))
+    return path
+
+
+@pytest.fixture
+def opening(tmp_path: Path) -> dict[str, str]:
+    """The environment of an Ansible that has the vault's password."""
+    password = tmp_path / "password"
+    password.write_text(_PASSWORD, encoding="ascii")
+    base = {**os.environ, "ANSIBLE_VAULT_PASSWORD_FILE": str(password)}
+    return ansible_environment(base, collections_root())
+
+
+def test_vaulted_file_of_variables_is_opened_and_all_of_its_texts_are_secrets(
+    extra: Path, opening: dict[str, str]
+) -> None:
+    given = parse_variables([f"@{extra}", "more=1"], opening)
+
+    assert given.values == {"harmless": "whole canary", "deep": ["in a list"], "more": "1"}
+    assert given.secrets == ("in a list", "whole canary")
+
+
+def test_file_of_variables_may_have_single_values_that_are_vaulted(
+    extra: Path, opening: dict[str, str]
+) -> None:
+    vault = VaultLib([("default", VaultSecret(_PASSWORD.encode()))])
+    block = vault.encrypt("value canary").decode().replace("\n", "\n  ")
+    extra.write_text(f"plain: seen\nhidden: !vault |\n  {block}\n", encoding="ascii")
+
+    given = parse_variables([f"@{extra}"], opening)
+
+    assert given.values == {"plain": "seen", "hidden": "value canary"}
+    assert given.secrets == ("value canary",)
+
+
+def test_vaulted_file_without_a_password_says_how_to_give_one(extra: Path) -> None:
+    with pytest.raises(UsageError, match="is vaulted and cannot be opened") as refused:
+        parse_variables([f"@{extra}"], ansible_environment(os.environ, collections_root()))
+
+    assert "--ask-vault-pass" in refused.value.hint
+
+
+def test_password_that_was_asked_for_opens_the_vault_and_is_on_no_disk(
+    extra: Path, opening: dict[str, str]
+) -> None:
+    held = held_in_memory(_PASSWORD)
+
+    given = parse_variables([f"@{extra}"], {**opening, "ANSIBLE_VAULT_PASSWORD_FILE": str(held)})
+
+    assert given.values["harmless"] == "whole canary"
+    assert held.parts[:2] == ("/", "proc")

@@ -12,6 +12,7 @@ from typing import Any
 
 from rollback_playbook.catalogue.plays import read_plays
 from rollback_playbook.errors import UsageError
+from rollback_playbook.events.phases import CHANGING_PHASES
 
 #: The plays a scenario may have, in this order (docs/reference/phases.md).
 PHASES = (
@@ -63,6 +64,11 @@ class Scenario:
         A scenario that asks for protection within seconds does not wait for it.
         """
         return not self.protects_first and self.has("Assess") and self.has("Switch")
+
+    @property
+    def changes_production(self) -> bool:
+        """Whether one of its phases touches what users are on."""
+        return any(phase.name in CHANGING_PHASES for phase in self.phases)
 
     def has(self, phase: str) -> bool:
         """Whether the scenario has a play of this name."""

@@ -7,6 +7,7 @@ Every scenario is a command of its own. A command's module is imported when it i
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -28,6 +29,9 @@ _COMMANDS = {
     "drill": ("drills", "drills", "Break the lab, bring it back, prove it; drill history, --all."),
     "doctor": ("doctor", "doctor", "Whether this machine and an environment are ready."),
 }  # fmt: skip
+
+#: Set to anything, it lets a traceback through.
+_TRACEBACK = "ROLLBACK_PLAYBOOK_TRACEBACK"
 
 
 class RollbackGroup(click.Group):
@@ -123,10 +127,28 @@ def main(argv: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         _print_error("stopped before anything was changed", "")
         code = ExitCode.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last boundary: nobody reads a traceback at three
+        code = _report_bug(error)
     sys.exit(int(code) if isinstance(code, int) else 0)
 
 
 def _print_error(message: str, hint: str) -> None:
-    click.echo(click.style("Error: ", fg="red", bold=True) + message, err=True)
+    """Redacted: messages quote inventories, and what Ansible has printed."""
+    from rollback_playbook.record.redaction import Redactor
+
+    redact = Redactor().text
+    click.echo(click.style("Error: ", fg="red", bold=True) + redact(message), err=True)
     if hint:
-        click.echo(click.style("  Next: ", bold=True) + hint, err=True)
+        click.echo(click.style("  Next: ", bold=True) + redact(hint), err=True)
+
+
+def _report_bug(error: Exception) -> ExitCode:
+    """With the traceback only for those who ask for it."""
+    if os.environ.get(_TRACEBACK):
+        raise error
+    _print_error(
+        f"a bug of ours: {type(error).__name__}: {error}",
+        "rollback-playbook incidents list says what was done; to report it, do it again with "
+        f"{_TRACEBACK}=1",
+    )
+    return ExitCode.BUG

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from rollback_playbook.catalogue.scenarios import PHASES, Scenario, find, load
+from rollback_playbook.cli import run_options
 from rollback_playbook.cli.incident_steps import Finished, Wish
 from rollback_playbook.cli.settings import Settings
 from rollback_playbook.errors import RefusedError, UsageError
@@ -18,19 +19,13 @@ from rollback_playbook.record.folder import IncidentFolder
 @click.command("continue")
 @click.argument("incident")
 @click.option("--from-phase", type=click.Choice(PHASES), help="Begin here instead.")
-@click.option("--reason", default="", help="Why it goes on; it stands in the record.")
-@click.option("-e", "--extra-vars", "variables", multiple=True, metavar="k=v|@file")
-@click.option(
-    "--yes",
-    is_flag=False,
-    flag_value="",
-    default=None,
-    metavar="[ENV]",
-    help="Do not ask. A protected environment needs its name here.",
-)
-@click.option("--take-over", is_flag=True, help="Take the lock from whoever holds it by now.")
-@click.option("--json", "as_json", is_flag=True, help="Print the record's events as JSON.")
+@run_options.reason
+@run_options.variables
+@run_options.yes
+@run_options.take_over
+@run_options.as_json
 @click.pass_obj
+@run_options.vault_password
 def continue_(
     settings: Settings,
     incident: str,
@@ -49,7 +44,10 @@ def continue_(
     from rollback_playbook.cli.incident_run import print_finish
     from rollback_playbook.cli.variables import parse_variables
 
-    wish = Wish(reason=reason, variables=parse_variables(variables), yes=yes, as_json=as_json)
+    given = parse_variables(variables, settings.ansible_environment)
+    wish = Wish(
+        reason=reason, variables=given.values, secrets=given.secrets, yes=yes, as_json=as_json
+    )
     finished = continue_incident(
         settings, folder_of(settings, incident), wish, from_phase=from_phase, take_over=take_over
     )

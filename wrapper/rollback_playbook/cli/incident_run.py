@@ -13,12 +13,12 @@ from rollback_playbook.catalogue.collection import require_same_version
 from rollback_playbook.catalogue.environments import Environment
 from rollback_playbook.catalogue.scenarios import Scenario, find, runs_beside
 from rollback_playbook.cli.incident_steps import Finished, IncidentSteps, Measure, Wish
-from rollback_playbook.cli.plan_text import print_plan
 from rollback_playbook.cli.settings import Settings
 from rollback_playbook.cli.variables import parse_variables
 from rollback_playbook.errors import ExitCode, RecordError, RefusedError
 from rollback_playbook.plan.history import history_of
 from rollback_playbook.plan.hosts import ResolvedHosts, resolve_hosts
+from rollback_playbook.plan.making import make_plan
 from rollback_playbook.plan.secret_values import secrets_in
 from rollback_playbook.plan.unfinished import refuse_unfinished
 from rollback_playbook.record.incidents import create_incident
@@ -48,9 +48,11 @@ def run_incident(
 
     ``measure`` is asked, before the record is closed, what users saw meanwhile.
     """
+    given = parse_variables(variables, settings.ansible_environment)
     wish = Wish(
         reason=reason,
-        variables={**_chosen(version=version, backup=backup), **parse_variables(variables)},
+        variables={**chosen(version=version, backup=backup), **given.values},
+        secrets=given.secrets,
         limit=limit,
         check=check,
         yes=yes,
@@ -110,8 +112,8 @@ def steps_of(
         hosts=hosts,
         writer=writer,
         history=history,
-        show_plan=lambda decision: print_plan(
-            scenario, environment, hosts, history, decision=decision
+        plan_for=lambda decision: make_plan(
+            scenario, environment, hosts, history, decision=decision, only=wish.phases
         ),
         wish=wish,
     )
@@ -130,9 +132,14 @@ def hosts_of(
 
 
 def redactor_of(hosts: ResolvedHosts, wish: Wish) -> Redactor:
-    """Knows the secrets of the inventory and of ``-e``."""
+    """Knows the secrets of the inventory, of ``-e`` and of its vaulted files."""
     return Redactor(
-        secrets=[*hosts.vaulted, *secrets_in(hosts.variables), *secrets_in(wish.variables)]
+        secrets=[
+            *hosts.vaulted,
+            *wish.secrets,
+            *secrets_in(hosts.variables),
+            *secrets_in(wish.variables),
+        ]
     )
 
 
@@ -161,7 +168,7 @@ def _opened(
         raise RefusedError(f"{error}; nothing was changed", hint=error.hint) from error
 
 
-def _chosen(*, version: str | None, backup: str | None) -> dict[str, Any]:
+def chosen(*, version: str | None, backup: str | None) -> dict[str, Any]:
     """The options that are variables of the roles."""
     chosen: dict[str, Any] = {}
     if version:

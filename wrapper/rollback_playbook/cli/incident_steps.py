@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import getpass
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import click
 
-from rollback_playbook.approval.confirmation import confirm
+from rollback_playbook.approval.confirmation import Question, confirm, refuse_unasked
 from rollback_playbook.catalogue.environments import Environment
 from rollback_playbook.catalogue.scenarios import Scenario, find
+from rollback_playbook.cli.plan_text import print_plan
 from rollback_playbook.cli.run_view import RunView
 from rollback_playbook.cli.screens import Screen, choose_screen
 from rollback_playbook.cli.settings import Settings
@@ -52,6 +55,8 @@ class Wish:
 
     reason: str = ""
     variables: Mapping[str, Any] = field(default_factory=dict)
+    #: Texts of vaulted files among them.
+    secrets: tuple[str, ...] = ()
     limit: str = ""
     check: bool = False
     yes: str | None = None
@@ -78,7 +83,7 @@ class IncidentSteps:
         hosts: ResolvedHosts,
         writer: RecordWriter,
         history: History,
-        show_plan: Callable[[Mapping[str, Any]], None],
+        plan_for: Callable[[Mapping[str, Any]], dict[str, Any]],
         wish: Wish,
     ) -> None:
         self._settings = settings
@@ -86,7 +91,7 @@ class IncidentSteps:
         self._environment = environment
         self._hosts = hosts
         self._writer = writer
-        self._show_plan = show_plan
+        self._plan_for = plan_for
         self._wish = wish
         self._screen = self._choose_screen(history)
         self._log = IncidentLog(writer, self._screen.show, wish.progress or Progress())
@@ -107,10 +112,11 @@ class IncidentSteps:
         except (click.Abort, KeyboardInterrupt):
             outcome = Outcome("refused", ExitCode.INTERRUPTED, "not approved; nothing was changed")
         except BaseException as error:
+            with suppress(RecordError):
+                self._writer.evidence("traceback.txt", traceback.format_exc())
             self._close(Outcome("failed", ExitCode.BUG, f"{type(error).__name__}: {error}"))
             raise
-        self._close(outcome)
-        return Finished(outcome, self._writer.folder)
+        return Finished(self._close(outcome), self._writer.folder)
 
     def _declare(self, version: str) -> None:
         about = {
@@ -146,11 +152,16 @@ class IncidentSteps:
         return self._wish.reason or "no reason given"
 
     def _run(self) -> Outcome:
+        """The plan is recorded before anything runs, and again with what Assess has found."""
+        if not self._wish.check:
+            refuse_unasked(self._question, interactive=sys.stdin.isatty())
+        plan = self._planned()
         if self._scenario.decides_first and not self._wish.check and self._wish.progress is None:
             refused = self._with_signals(Session.assess)
             if refused is not None:
                 return refused
-        self._log.append("approval.granted", {"by": operator(), "how": self._approve()})
+            plan = self._planned()
+        self._log.append("approval.granted", {"by": operator(), "how": self._approve(plan)})
         outcome = self._with_signals(Session.roll_back)
         if outcome is None:
             raise RuntimeError("a rollback ended without an outcome")
@@ -189,19 +200,31 @@ class IncidentSteps:
         )
         return Session(order, self._log, interrupt)
 
-    def _approve(self) -> str:
+    def _planned(self) -> Mapping[str, Any]:
+        """What is shown is what was recorded."""
+        return self._log.append("plan.made", self._plan_for(self._log.progress.decision)).data
+
+    @property
+    def _question(self) -> Question:
+        return Question(
+            self._environment.name,
+            protected=self._hosts.protected,
+            changes_production=self._scenario.changes_production,
+            yes=self._wish.yes,
+        )
+
+    def _approve(self, plan: Mapping[str, Any]) -> str:
         if self._wish.check:
             return "check mode"
-        self._show_plan(self._log.progress.decision)
+        print_plan(plan)
         return confirm(
-            self._environment.name,
-            protected=bool(self._hosts.variable("rollback_protected")),
-            yes=self._wish.yes,
+            self._question,
             interactive=sys.stdin.isatty(),
             ask=lambda question: str(click.prompt(question, err=True)),
         )
 
-    def _close(self, outcome: Outcome) -> None:
+    def _close(self, outcome: Outcome) -> Outcome:
+        """The outcome as it was recorded: what Ansible printed may hold a secret."""
         if self._wish.measure is not None:
             for kind, data in self._wish.measure(self._log.progress):
                 self._log.append(kind, data)
@@ -211,12 +234,13 @@ class IncidentSteps:
             "summary": outcome.summary,
             "next": outcome.next_step,
         }
-        self._log.append("incident.closed", closing)
+        said = self._log.append("incident.closed", closing).data
         try:
             self._writer.close()
             write_report(self._writer)
         except RecordError as error:
             self._screen.say(f"The record could not be closed: {error}")
+        return replace(outcome, summary=said["summary"], next_step=said["next"])
 
 
 def write_report(writer: RecordWriter) -> None:

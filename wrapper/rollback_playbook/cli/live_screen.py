@@ -111,7 +111,8 @@ def screen_lines(view: RunView, title: str, now: float, width: int, height: int)
     head = [Text(title, style="bold"), _clock(view, now)]
     phases = list(_phases(view, now, folded=room - len(head) - len(view.phases) < _ROOM_BELOW))
     room -= len(head) + len(phases)
-    gates = [_gate(gate) for gate in view.gates[-_GATES_SHOWN:]]
+    known = [*view.gates, *([view.sampled] if view.sampled else [])]
+    gates = [_gate(gate) for gate in known[-_GATES_SHOWN:]]
     notes = list(_notes(view.notes, width, min(max(room // 2, 2), room - len(gates))))
     hosts = list(_hosts(view, now, room - len(gates) - len(notes)))
     parts = [part for part in ([*head, *phases], hosts, [*gates, *notes]) if part]
@@ -230,6 +231,8 @@ def _amount(host: HostView) -> str:
 def _gate(gate: GateView) -> Text:
     from rich.text import Text
 
+    if not gate.decided:
+        return Text(f"▸ {gate}", style="cyan")
     return Text(f"{'✓' if gate.passed else '✗'} {gate}", style="green" if gate.passed else "red")
 
 

@@ -2,102 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 import click
 
-from rollback_playbook.catalogue.environments import Environment
-from rollback_playbook.catalogue.scenarios import Scenario
-from rollback_playbook.events.phases import CHANGING_PHASES
-from rollback_playbook.plan.history import History
-from rollback_playbook.plan.hosts import ResolvedHosts
-from rollback_playbook.plan.steps import PlannedStep, planned_steps
+from rollback_playbook.report.clock import duration, moment
 
 _HOSTS_SHOWN = 6
 
 
-def print_plan(
-    scenario: Scenario,
-    environment: Environment,
-    hosts: ResolvedHosts,
-    history: History,
-    *,
-    decision: Mapping[str, Any],
-) -> None:
+def print_plan(plan: Mapping[str, Any]) -> None:
     """On standard error: standard output is for data."""
-    for line in plan_lines(scenario, environment, hosts, history, decision=decision):
+    for line in plan_lines(plan):
         click.echo(line, err=True)
 
 
-def plan_lines(
-    scenario: Scenario,
-    environment: Environment,
-    hosts: ResolvedHosts,
-    history: History,
-    *,
-    decision: Mapping[str, Any],
-) -> Iterator[str]:
+def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
     """What would be done, where, for how long, what is lost, and what cannot be undone."""
-    yield click.style(f"{scenario.name} on {environment.name}: {scenario.title}", bold=True)
-    count = len(hosts.names)
+    yield click.style(f"{plan['scenario']} on {plan['environment']}: {plan['title']}", bold=True)
+    count = len(plan["hosts"])
     noun = "host" if count == 1 else "hosts"
-    yield f"  {count} {noun} (fingerprint {hosts.fingerprint}): {_shown(hosts.names)}"
-    yield f"  {_times(scenario, history)}"
-    yield from _phases(scenario, hosts, history)
+    yield f"  {count} {noun} (fingerprint {plan['fingerprint']}): {_shown(plan['hosts'])}"
+    yield f"  {_times(plan)}"
+    yield from _phases(plan)
     for label, text in (
-        ("when", scenario.when),
-        ("not when", scenario.when_not),
-        ("undo", scenario.undo),
-        ("decision", _decided(decision)),
-        ("data at risk", _data_at_risk(decision)),
-        ("approval", _approval(scenario, environment, hosts)),
-        ("last drill", _drill(history)),
+        ("when", plan["when"]),
+        ("not when", plan["when_not"]),
+        ("undo", plan["undo"]),
+        ("decision", _decided(plan["decision"] or {})),
+        ("data at risk", risk_text(plan["data_at_risk"])),
+        ("approval", plan["approval"]),
+        ("last drill", _drill(plan["last_drill"])),
     ):
         if text:
             yield f"  {label + ':':<13} {text}"
 
 
-def _times(scenario: Scenario, history: History) -> str:
-    from rollback_playbook.report.clock import duration
-
-    target = f"level {scenario.level}, target {duration(scenario.target_seconds)}"
-    if history.total is None:
+def _times(plan: Mapping[str, Any]) -> str:
+    target = f"level {plan['level']}, target {duration(plan['target_seconds'])}"
+    total, source = plan["predicted_seconds"], plan["predicted_from"]
+    if total is None:
         return f"{target}; it has never run to its end here, so nothing is known of its times"
-    runs = "run" if history.runs == 1 else "runs"
-    where = f"{history.runs} {runs} on {history.environment}"
-    return f"{target}; about {duration(history.total)}, as the median of {where}"
+    runs = "run" if source["runs"] == 1 else "runs"
+    where = f"{source['runs']} {runs} on {source['environment']}"
+    return f"{target}; about {duration(total)}, as the median of {where}"
 
 
-def _phases(scenario: Scenario, hosts: ResolvedHosts, history: History) -> Iterator[str]:
-    from rollback_playbook.report.clock import duration
-
-    for phase, steps in groupby(planned_steps(scenario), key=lambda step: step.phase):
-        about = history.phases.get(phase)
-        took = f"about {duration(about)}" if about is not None else ""
-        mark = "changes production" if phase in CHANGING_PHASES else ""
-        notes = ", ".join(filter(None, [took, mark]))
-        yield click.style(f"  {phase:<9} {notes}".rstrip(), bold=phase in CHANGING_PHASES)
-        yield from (_step(step, hosts, history) for step in steps)
+def _phases(plan: Mapping[str, Any]) -> Iterator[str]:
+    about = {each["phase"]: each for each in plan["phases"]}
+    for phase, steps in groupby(plan["steps"], key=lambda step: str(step["phase"])):
+        seconds, changes = about[phase]["predicted_seconds"], about[phase]["changes_production"]
+        took = f"about {duration(seconds)}" if seconds is not None else ""
+        notes = ", ".join(filter(None, [took, "changes production" if changes else ""]))
+        yield click.style(f"  {phase:<9} {notes}".rstrip(), bold=changes)
+        yield from (_step(step, plan["targets"]) for step in steps)
 
 
-def _step(step: PlannedStep, hosts: ResolvedHosts, history: History) -> str:
-    from rollback_playbook.report.clock import duration
-
-    seconds = history.steps.get((step.phase, f"sre.rollback.{step.role}"))
-    if seconds is None:
-        seconds = history.steps.get((step.phase, step.role or step.name))
-    known = hosts.by_pattern.get(step.hosts) or hosts.groups.get(step.hosts)
-    notes = [_shown(known or (step.hosts,))]
-    if seconds is not None:
-        notes.append(f"about {duration(seconds)}")
-    if step.undo:
-        notes.append("can be undone" if step.undo == "yes" else "CANNOT BE UNDONE")
-    return f"    {step.name}  ({'; '.join(filter(None, notes))})"
+def _step(step: Mapping[str, Any], targets: Mapping[str, Sequence[str]]) -> str:
+    notes = [_shown(targets[step["on"]])]
+    if step["predicted_seconds"] is not None:
+        notes.append(f"about {duration(step['predicted_seconds'])}")
+    if step["undo"]:
+        notes.append("can be undone" if step["undo"] == "yes" else "CANNOT BE UNDONE")
+    return f"    {step['task']}  ({'; '.join(filter(None, notes))})"
 
 
-def _shown(names: tuple[str, ...]) -> str:
+def _shown(names: Sequence[str]) -> str:
     more = len(names) - _HOSTS_SHOWN
     return ", ".join(names[:_HOSTS_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
@@ -114,9 +86,8 @@ def _decided(decision: Mapping[str, Any]) -> str:
     return ", ".join(parts) + (f" ({reasons})" if reasons else "")
 
 
-def _data_at_risk(decision: Mapping[str, Any]) -> str:
+def risk_text(risk: Any) -> str:
     """In the words of Assess, whatever shape they have."""
-    risk = decision.get("data_at_risk")
     if isinstance(risk, Mapping):
         for name in ("summary", "words", "text"):
             if risk.get(name):
@@ -127,17 +98,11 @@ def _data_at_risk(decision: Mapping[str, Any]) -> str:
     return str(risk) if risk else ""
 
 
-def _approval(scenario: Scenario, environment: Environment, hosts: ResolvedHosts) -> str:
-    if not hosts.variable("rollback_protected"):
-        return scenario.approval
-    return f"{scenario.approval}; the environment is protected: type {environment.name}"
-
-
-def _drill(history: History) -> str:
-    from rollback_playbook.report.clock import moment
-
-    drill = history.drill
+def _drill(drill: Mapping[str, Any] | None) -> str:
     if drill is None:
         return "never passed one here"
-    releases = f", release {drill.release_from} → {drill.release_to}" if drill.release_to else ""
-    return f"{moment(drill.when)} on {drill.environment}, version {drill.version}{releases}"
+    between = f", release {drill['release_from']} → {drill['release_to']}"
+    return (
+        f"{moment(drill['when'])} on {drill['environment']}, version {drill['version']}"
+        f"{between if drill['release_to'] else ''}"
+    )

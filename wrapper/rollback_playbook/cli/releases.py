@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
+from rollback_playbook.cli import run_options
 from rollback_playbook.cli.settings import Settings
 
 _ENVIRONMENT = click.option("-i", "--inventory", "environment", required=True, metavar="ENV")
-_YES = click.option("--yes", is_flag=False, flag_value="", default=None, metavar="[ENV]")
 
 
 @click.group()
@@ -22,7 +22,7 @@ def releases() -> None:
 @_ENVIRONMENT
 @click.option("--as", "version", metavar="VERSION", help="Its name, instead of the one it has.")
 @click.option("--reason", default="after a deployment")
-@_YES
+@run_options.yes
 @click.pass_obj
 def mark_good(
     settings: Settings, environment: str, version: str | None, reason: str, yes: str | None
@@ -38,7 +38,7 @@ def mark_good(
 @click.argument("version")
 @_ENVIRONMENT
 @click.option("--reason", required=True, help="What is wrong with it; whoever comes next reads it.")
-@_YES
+@run_options.yes
 @click.pass_obj
 def mark_bad(
     settings: Settings, version: str, environment: str, reason: str, yes: str | None

@@ -68,9 +68,16 @@ class GateView:
     def passed(self) -> bool:
         return self.outcome == "passed"
 
+    @property
+    def decided(self) -> bool:
+        return self.outcome != "sampled"
+
     def __str__(self) -> str:
-        text = f"gate {self.outcome}: {self.name}, {self.green} of {self.total} checks are green"
-        return text if not self.red else f"{text}; not: {', '.join(self.red)}"
+        word = f"gate {self.outcome}" if self.decided else "gate"
+        text = f"{word}: {self.name}, {self.green} of {self.total} checks are green"
+        if not self.red:
+            return text
+        return f"{text}; {'not' if self.decided else 'not yet'}: {', '.join(self.red)}"
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,8 @@ class RunView:
     #: In the order in which they first did something in this phase.
     hosts: dict[str, HostView] = field(default_factory=dict)
     gates: list[GateView] = field(default_factory=list)
+    #: The gate that has not decided yet.
+    sampled: GateView | None = None
     notes: list[Note] = field(default_factory=list)
     _noted: set[Note] = field(default_factory=set)
 
@@ -163,6 +172,7 @@ class RunView:
         phase = self.phase(str(event.data["name"]))
         phase.state, phase.started, phase.seconds = "running", at, None
         self.hosts.clear()
+        self.sampled = None
 
     def _phase_finished(self, at: float, event: RecordEvent) -> None:
         phase = self.phase(str(event.data["name"]))
@@ -199,18 +209,11 @@ class RunView:
         host.bytes_total = None if total is None else int(total)
 
     def _gate(self, _at: float, event: RecordEvent) -> None:
-        data = event.data
-        checks = [check for check in data.get("checks") or () if isinstance(check, Mapping)]
-        red = [str(each.get("name", "")) for each in checks if each.get("state") != "passed"]
-        self.gates.append(
-            GateView(
-                name=str(data.get("gate") or "health"),
-                outcome=str(data.get("outcome") or event.type.removeprefix("gate.")),
-                green=len(checks) - len(red),
-                total=len(checks),
-                red=tuple(red),
-            )
-        )
+        self.gates.append(_gate_view(event))
+        self.sampled = None
+
+    def _gate_sampled(self, _at: float, event: RecordEvent) -> None:
+        self.sampled = _gate_view(event)
 
     def _decision(self, _at: float, event: RecordEvent) -> list[Note]:
         """One sentence for each reason: they are what the operator agrees to."""
@@ -228,6 +231,19 @@ class RunView:
 
     def _note(self, _at: float, event: RecordEvent) -> list[Note]:
         return [Note(str(event.data.get("text", "")).strip(), tone="fact")]
+
+
+def _gate_view(event: RecordEvent) -> GateView:
+    data = event.data
+    checks = [check for check in data.get("checks") or () if isinstance(check, Mapping)]
+    red = [str(each.get("name", "")) for each in checks if each.get("state") != "passed"]
+    return GateView(
+        name=str(data.get("gate") or "health"),
+        outcome=str(data.get("outcome") or event.type.removeprefix("gate.")),
+        green=len(checks) - len(red),
+        total=len(checks),
+        red=tuple(red),
+    )
 
 
 def risk_words(at_risk: Any) -> list[str]:
@@ -252,6 +268,7 @@ _HANDLERS = {
     "host.started": RunView._host_started,
     "task.finished": RunView._task_finished,
     "progress.reported": RunView._progressed,
+    "gate.sampled": RunView._gate_sampled,
     "gate.passed": RunView._gate,
     "gate.failed": RunView._gate,
     "decision.made": RunView._decision,

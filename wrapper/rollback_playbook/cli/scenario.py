@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import click
 
+from rollback_playbook.cli import run_options
 from rollback_playbook.cli.settings import Settings
-
-_OPTIONS = [
-    click.Option(["-i", "--inventory", "environment"], required=True, metavar="ENV",
-                 help="Environment: a name below inventories/, or any inventory Ansible accepts."),
-    click.Option(["--reason"], default="", help="Why; it stands in the record and in messages."),
-    click.Option(["--to", "version"], metavar="VERSION",
-                 help="Go to this release instead of the last one that was marked good."),
-    click.Option(["--backup"], metavar="ID", help="Restore this backup instead of the newest."),
-    click.Option(["--check"], is_flag=True, help="Say what would be done; change nothing."),
-    click.Option(["-l", "--limit"], default="", help="Only these hosts or groups."),
-    click.Option(["-e", "--extra-vars", "variables"], multiple=True, metavar="k=v|@file",
-                 help="Variables for the playbook."),
-    click.Option(["--yes"], is_flag=False, flag_value="", default=None, metavar="[ENV]",
-                 help="Do not ask. A protected environment needs its name here."),
-    click.Option(["--take-over"], is_flag=True,
-                 help="Take the environment from whoever holds its lock."),
-    click.Option(["--json", "as_json"], is_flag=True, help="Print the record's events as JSON."),
-]  # fmt: skip
 
 
 def scenario_command(name: str) -> click.Command:
     """The command of the scenario with this name; its help is the scenario's own."""
 
+    @click.option(
+        "-i",
+        "--inventory",
+        "environment",
+        required=True,
+        metavar="ENV",
+        help="Environment: a name below inventories/, or any inventory Ansible accepts.",
+    )
+    @run_options.reason
+    @click.option(
+        "--to",
+        "version",
+        metavar="VERSION",
+        help="Go to this release instead of the last one that was marked good.",
+    )
+    @click.option("--backup", metavar="ID", help="Restore this backup instead of the newest.")
+    @run_options.check
+    @click.option("-l", "--limit", default="", help="Only these hosts or groups.")
+    @run_options.variables
+    @run_options.yes
+    @run_options.take_over
+    @run_options.as_json
     @click.pass_obj
+    @run_options.vault_password
     def callback(settings: Settings, /, environment: str, **options: object) -> int:
         from rollback_playbook.cli.incident_run import print_finish, run_incident
 
@@ -36,7 +42,7 @@ def scenario_command(name: str) -> click.Command:
         print_finish(finished)
         return int(finished.exit_code)
 
-    return _ScenarioCommand(name, params=list(_OPTIONS), callback=callback)
+    return click.command(name, cls=_ScenarioCommand)(callback)
 
 
 class _ScenarioCommand(click.Command):

@@ -118,6 +118,8 @@ class PlainScreen:
         if event.type == "task.finished" and data.get("status") in _SHOWN:
             took = f" ({duration(float(data['seconds']))})" if data.get("seconds") else ""
             return f"  {data['status']}  {event.subject}: {data.get('task', '')}{took}"
+        if event.type == "gate.sampled":
+            return f"  {self._view.sampled}"
         if event.type in ("gate.passed", "gate.failed"):
             return f"  {self._view.gates[-1]}"
         if event.type == "progress.reported":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -25,6 +25,9 @@ class Settings:
     state_dir: Path
     playbook_dirs: tuple[Path, ...]
     inventory_path: tuple[Path, ...]
+    #: What Ansible opens vaults with, instead of what it is configured with.
+    vault_password_file: Path | None = None
+    vault_password: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_environment(cls, *, playbook_dirs: Sequence[str], state_dir: str | None) -> Settings:
@@ -44,9 +47,18 @@ class Settings:
     @cached_property
     def ansible_environment(self) -> dict[str, str]:
         """The environment of every Ansible process."""
-        from rollback_playbook.execution.ansible_environment import ansible_environment
+        from rollback_playbook.execution.ansible_environment import (
+            ansible_environment,
+            held_in_memory,
+        )
 
-        return ansible_environment(os.environ, collections_root())
+        environment = ansible_environment(os.environ, collections_root())
+        password = self.vault_password_file
+        if self.vault_password is not None:
+            password = held_in_memory(self.vault_password)
+        if password is not None:
+            environment["ANSIBLE_VAULT_PASSWORD_FILE"] = str(password)
+        return environment
 
     @property
     def incidents_dir(self) -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rollback_playbook.catalogue.scenarios import PHASES
+from rollback_playbook.cli import run_options
 from rollback_playbook.cli.settings import Settings
 from rollback_playbook.errors import RefusedError
 
@@ -24,19 +25,13 @@ _TARGET_SECONDS = 300.0
 @click.command()
 @click.argument("incident")
 @click.option("--to-phase", type=click.Choice(PHASES), help="Only back to where this phase began.")
-@click.option("--reason", default="", help="Why; it stands in the record.")
-@click.option("--check", is_flag=True, help="Say what would be done; change nothing.")
-@click.option(
-    "--yes",
-    is_flag=False,
-    flag_value="",
-    default=None,
-    metavar="[ENV]",
-    help="Do not ask. A protected environment needs its name here.",
-)
-@click.option("--take-over", is_flag=True, help="Take the lock from whoever holds it by now.")
-@click.option("--json", "as_json", is_flag=True, help="Print the record's events as JSON.")
+@run_options.reason
+@run_options.check
+@run_options.yes
+@run_options.take_over
+@run_options.as_json
 @click.pass_obj
+@run_options.vault_password
 def undo(
     settings: Settings,
     incident: str,

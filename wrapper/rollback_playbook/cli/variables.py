@@ -1,40 +1,60 @@
-"""``-e``: ``name=value``, a JSON object, or ``@file`` with YAML, as Ansible takes them."""
+"""``-e``: ``name=value``, a JSON object, or ``@file`` with YAML, vaulted or not."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rollback_playbook.errors import UsageError
 
 
-def parse_variables(arguments: Iterable[str]) -> dict[str, Any]:
-    """All of them in one dict, later ones first in rank; raises UsageError on malformed ones."""
-    variables: dict[str, Any] = {}
+@dataclass(frozen=True)
+class Given:
+    """The variables of the command line; ``secrets`` are the texts that a vault kept."""
+
+    values: dict[str, Any]
+    secrets: tuple[str, ...] = ()
+
+
+def parse_variables(arguments: Iterable[str], environment: Mapping[str, str]) -> Given:
+    """All of them together, later ones first in rank; raises UsageError on malformed ones.
+
+    Vaulted files are opened with the vault password that Ansible has in ``environment``.
+    """
+    values: dict[str, Any] = {}
+    secrets: list[str] = []
     for argument in arguments:
-        variables.update(_parse(argument))
-    return variables
+        found = _parse(argument.strip(), environment)
+        values.update(found.values)
+        secrets += found.secrets
+    return Given(values, tuple(secrets))
 
 
-def _parse(argument: str) -> Mapping[str, Any]:
-    text = argument.strip()
+def _parse(text: str, environment: Mapping[str, str]) -> Given:
     if text.startswith("@"):
-        return _load(_read(Path(text[1:])), f"the file {text[1:]}")
+        return _from_file(Path(text[1:]).expanduser(), environment)
     if text.startswith("{"):
-        return _load(text, f"-e {text}")
-    return dict(_pair(part) for part in shlex.split(text))
+        return Given(_load(text, f"-e {text}"))
+    return Given(dict(_pair(part) for part in shlex.split(text)))
 
 
-def _read(path: Path) -> str:
+def _from_file(path: Path, environment: Mapping[str, str]) -> Given:
+    from rollback_playbook.plan.vaulted_file import holds_vaulted, read_vaulted
+
     try:
-        return path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"-e @{path} cannot be read: {error}") from error
+    if not holds_vaulted(text):
+        return Given(_load(text, f"the file {path}"))
+    values, secrets = read_vaulted(path, environment)
+    return Given(values, tuple(secrets))
 
 
-def _load(text: str, source: str) -> Mapping[str, Any]:
+def _load(text: str, source: str) -> dict[str, Any]:
     import yaml
 
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from rollback_playbook.events.model import Draft, seconds_between, utc_text
@@ -16,6 +17,7 @@ from rollback_playbook.events.outcome import RunOutcome
 from rollback_playbook.events.phases import PhaseTally
 from rollback_playbook.events.pruning import bounded, cut_text
 from rollback_playbook.events.results import (
+    GATE,
     PROGRESS,
     gate_drafts,
     is_loop,
@@ -51,6 +53,7 @@ class EventConverter:
         self._check = check
         self._phase: PhaseTally | None = None
         self._outcome = RunOutcome()
+        self._gate: dict[str, str] = {}
 
     @property
     def phase(self) -> str:
@@ -119,7 +122,15 @@ class EventConverter:
     def _host_started(self, event: JobEvent, data: JobEvent) -> list[Draft]:
         if self._phase is not None:
             self._phase.host_started(_host(event))
-        return [self._draft(event, "host.started", self._task(event, data))]
+        body = self._task(event, data)
+        if body["action"] == GATE:
+            self._gate = {"gate": body["task"], "phase": body["phase"], "host": _host(event)}
+        return [self._draft(event, "host.started", body)]
+
+    def _gate_sampled(self, event: JobEvent, data: JobEvent) -> list[Draft]:
+        """Of the gate that was begun last: it does not know its own name."""
+        sampled = self._draft(event, "gate.sampled", bounded({**self._gate, **data}))
+        return [replace(sampled, subject=self._gate.get("host", ""))]
 
     def _task_finished(self, event: JobEvent, data: JobEvent) -> list[Draft]:
         status = _STATUS[str(event["event"])]
@@ -205,6 +216,7 @@ _CONVERTERS: dict[str, Callable[[EventConverter, JobEvent, JobEvent], list[Draft
     "runner_item_on_ok": EventConverter._item_finished,
     "runner_item_on_failed": EventConverter._item_finished,
     "runner_item_on_skipped": EventConverter._item_finished,
+    "gate_sampled": EventConverter._gate_sampled,
     "runner_retry": EventConverter._retried,
     "runner_on_async_poll": EventConverter._polled,
     "runner_on_async_ok": EventConverter._polled,

@@ -12,7 +12,7 @@ COLLECTION = "sre.rollback."
 _CENSORED = "the output has been hidden due to the fact that 'no_log: true'"
 _ASYNC_STATUS = ("ansible.builtin.async_status", "async_status")
 _SET_FACT = ("ansible.builtin.set_fact", "set_fact")
-_GATE = COLLECTION + "health_gate"
+GATE = COLLECTION + "health_gate"
 #: Modules that only look how far something is, again and again until it has ended.
 PROGRESS = frozenset({COLLECTION + "restore_progress"})
 
@@ -139,7 +139,7 @@ def gate_drafts(finished: Draft, data: Mapping[str, Any]) -> list[Draft]:
     A gate that only says what it would ask, as in check mode, has decided nothing.
     """
     status = finished.data["status"]
-    if finished.data["action"] != _GATE or status in ("skipped", "unreachable"):
+    if finished.data["action"] != GATE or status in ("skipped", "unreachable"):
         return []
     passed = status != "failed"
     if passed and _result(data).get("outcome", "passed") != "passed":

@@ -51,6 +51,17 @@ def ansible_environment(base: Mapping[str, str], collections_root: Path) -> dict
     return allowed
 
 
+def held_in_memory(secret: str) -> Path:
+    """A file that Ansible can read for as long as this process lives, and that is on no disk.
+
+    Its mode says that it is no program: Ansible runs a password file that is executable.
+    """
+    descriptor = os.memfd_create("vault-password")
+    os.fchmod(descriptor, 0o600)
+    os.write(descriptor, secret.encode())
+    return Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+
+
 def _collection_folders(base: Mapping[str, str]) -> list[str]:
     configured = base.get("ANSIBLE_COLLECTIONS_PATH", "")
     if configured:

@@ -41,17 +41,18 @@ class IncidentLog:
         self.progress = progress
         self.error = ""
 
-    def append(self, kind: str, data: dict[str, Any], *, sync: bool = True) -> None:
-        """An event of the command line itself."""
-        self.write(Draft(type=kind, data=data, sync=sync))
+    def append(self, kind: str, data: dict[str, Any], *, sync: bool = True) -> RecordEvent:
+        """An event of the command line itself; as it was written, redacted."""
+        return self.write(Draft(type=kind, data=data, sync=sync))
 
-    def write(self, draft: Draft) -> None:
+    def write(self, draft: Draft) -> RecordEvent:
         """Write, take into account, show; in this order."""
         event = self._written(draft)
         self.progress.observe(event.type, event.subject, event.data)
         # A screen that is gone must not stop a rollback half-way; the record goes on.
         with suppress(OSError):
             self._show(event)
+        return event
 
     def follow(
         self, converter: EventConverter, *, only: Sequence[str] = ()
@@ -64,18 +65,11 @@ class IncidentLog:
         def on_event(job_event: JobEvent) -> None:
             for draft in converter.convert(job_event):
                 self.write(_play_passed_over(draft) if _is_other_phase(draft, only) else draft)
-                self._write_decision(draft)
+                decision = decision_in(draft)
+                if decision is not None:
+                    self.append("decision.made", decision)
 
         return on_event
-
-    def _write_decision(self, draft: Draft) -> None:
-        """Ansible reports statistics only at the very end; the decision is needed when made."""
-        if draft.type != "task.finished" or draft.data.get("action") not in _SET_STATS:
-            return
-        stats = (draft.data.get("result") or {}).get("ansible_stats") or {}
-        decision = (stats.get("data") or {}).get("rollback_decision")
-        if isinstance(decision, dict):
-            self.append("decision.made", decision)
 
     def _written(self, draft: Draft) -> RecordEvent:
         if not self.error:
@@ -95,6 +89,18 @@ class IncidentLog:
             prevhash="",
             hash="",
         )
+
+
+def decision_in(draft: Draft) -> dict[str, Any] | None:
+    """The decision that a task of Assess has just made.
+
+    Ansible reports statistics only at the very end; the decision is needed when it is made.
+    """
+    if draft.type != "task.finished" or draft.data.get("action") not in _SET_STATS:
+        return None
+    stats = (draft.data.get("result") or {}).get("ansible_stats") or {}
+    decision = (stats.get("data") or {}).get("rollback_decision")
+    return decision if isinstance(decision, dict) else None
 
 
 def _is_other_phase(draft: Draft, only: Sequence[str]) -> bool:

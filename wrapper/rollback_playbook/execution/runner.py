@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rollback_playbook.execution import reaper
+from rollback_playbook.execution import gate_samples, reaper
 from rollback_playbook.execution.run_folder import run_folder, write_private
 
 JobEvent = dict[str, Any]
@@ -192,6 +192,7 @@ class _Watch:
         self._on_event = on_event
         self._interrupt = interrupt
         self._folder = folder
+        self._gate = gate_samples.GateSamples(folder)
         self._expected = 0
         self._received = 0
         self._tail: list[str] = []
@@ -203,11 +204,18 @@ class _Watch:
             try:
                 event = events.get(timeout=_LOOK_SECONDS)
             except queue.Empty:
+                self._hand_on_samples()
                 continue
+            # Before the gate's own end, which may be what has come.
+            self._hand_on_samples()
             if event is None:
                 return
             self._count(event)
             self._on_event(event)
+
+    def _hand_on_samples(self) -> None:
+        for sample in self._gate.new():
+            self._on_event(sample)
 
     def _count(self, event: JobEvent) -> None:
         self._expected = max(self._expected, int(event.get("counter", 0)))
@@ -246,6 +254,7 @@ def _own_variables(environment: Mapping[str, str], folder: Path) -> dict[str, st
     return {
         reaper.MARK: str(folder),
         "ROLLBACK_PLAYBOOK_STOP_FILE": str(folder / _STOP),
+        gate_samples.VARIABLE: str(gate_samples.GateSamples(folder).path),
         "ANSIBLE_CALLBACKS_ENABLED": ",".join(filter(None, callbacks)),
         "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
     }

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rollback_playbook.approval.confirmation import protection_of
 from rollback_playbook.errors import RefusedError, UsageError
 
 _TIMEOUT_SECONDS = 120
@@ -43,6 +44,17 @@ class ResolvedHosts:
             if name in variables:
                 return variables[name]
         return None
+
+    @property
+    def protected(self) -> bool | None:
+        """What ``rollback_protected`` says; True when any host says so, None when one is silent."""
+        said = {
+            protection_of(variables.get("rollback_protected"))
+            for variables in self.variables.values()
+        }
+        if True in said:
+            return True
+        return False if said == {False} else None
 
 
 def resolve_hosts(

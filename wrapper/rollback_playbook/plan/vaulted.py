@@ -82,21 +82,23 @@ def secrets_of_files(inventory: str, loader: Any) -> set[str]:
         return set()
     base = source if source.is_dir() else source.parent
     files = (path for folder in _VARIABLE_FOLDERS for path in (base / folder).rglob("*"))
-    vaulted = (path for path in files if path.is_file() and _is_vaulted(path))
-    return {text for path in vaulted for text in _texts(loader.load_from_file(str(path)))}
+    vaulted = (path for path in files if path.is_file() and is_vaulted(path))
+    return {text for path in vaulted for text in texts_in(loader.load_from_file(str(path)))}
 
 
-def _is_vaulted(path: Path) -> bool:
+def is_vaulted(path: Path) -> bool:
+    """Whether the file is vaulted as a whole."""
     with path.open("rb") as file:
         return file.read(len(_MARK)) == _MARK
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts_in(value: Any) -> Iterator[str]:
+    """Every text in a value, at any depth."""
     if isinstance(value, Mapping):
         for each in value.values():
-            yield from _texts(each)
+            yield from texts_in(each)
     elif isinstance(value, (list, tuple)):
         for each in value:
-            yield from _texts(each)
+            yield from texts_in(each)
     elif isinstance(value, str):
         yield str(value)

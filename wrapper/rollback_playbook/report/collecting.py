@@ -18,6 +18,7 @@ _MOST_CHANGES = 2_000
 _MOST_ROWS = 5_000
 _MOST_WARNINGS = 50
 _MOST_GATES = 500
+_MOST_TURNS = 50
 
 
 def collect(events: Iterable[RecordEvent]) -> IncidentView:
@@ -35,6 +36,7 @@ class _Collector:
         self._phase: Bar | None = None
         self._phase_begun: RecordEvent | None = None
         self._changes = 0
+        self._turns: list[facts.Turn] = []
         self._bars = HostBars()
         self._failures: list[tuple[int | None, Row]] = []
         self._rescued: set[int] = set()
@@ -189,8 +191,15 @@ class _Collector:
         self._add(event, text, tone="bad" if different else "good")
         self._view.data_facts.append({"task": text, "host": "", "facts": event.data})
 
+    def _sampled(self, event: RecordEvent) -> None:
+        if len(self._turns) < _MOST_TURNS:
+            self._turns.append(facts.turn_of(event, self._offset(event.time)))
+
     def _gate(self, event: RecordEvent) -> None:
-        gate = facts.gate_of(event, phase=self._phase_name, offset=self._offset(event.time))
+        turns, self._turns = self._turns, []
+        gate = facts.gate_of(
+            event, phase=self._phase_name, offset=self._offset(event.time), turns=turns
+        )
         self._view.gates = [*self._view.gates, gate][-_MOST_GATES:]
         tone = "good" if event.type == "gate.passed" else "bad"
         self._add(event, f"gate {gate.outcome}: {gate.name}", seconds=gate.seconds, tone=tone)
@@ -278,6 +287,7 @@ _COLLECT: dict[str, Callable[[_Collector, RecordEvent], None]] = {
     "phase.started": _Collector._phase_started,
     "phase.finished": _Collector._phase_finished,
     "task.finished": _Collector._task,
+    "gate.sampled": _Collector._sampled,
     "gate.passed": _Collector._gate,
     "gate.failed": _Collector._gate,
     "outage.measured": _Collector._outage,

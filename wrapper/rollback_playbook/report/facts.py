@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -59,7 +59,18 @@ def _counted(value: Any) -> Any:
     return value
 
 
-def gate_of(event: RecordEvent, *, phase: str, offset: float | None) -> Gate:
+Turn = tuple[float | None, int, int]
+
+
+def turn_of(event: RecordEvent, offset: float | None) -> Turn:
+    """How many checks of an undecided gate were green, of how many."""
+    checks = list(items(event.data.get("checks")))
+    return offset, sum(check.get("state") == "passed" for check in checks), len(checks)
+
+
+def gate_of(
+    event: RecordEvent, *, phase: str, offset: float | None, turns: Sequence[Turn] = ()
+) -> Gate:
     """A gate's verdict; an inconclusive one is a failed one with that word."""
     checks = event.data.get("checks")
     outcome = "passed" if event.type == "gate.passed" else "failed"
@@ -71,6 +82,7 @@ def gate_of(event: RecordEvent, *, phase: str, offset: float | None) -> Gate:
         seconds=event.data.get("elapsed"),
         checks=tuple(items(checks)),
         message=short(word(event, "msg")),
+        turns=tuple(turns),
     )
 
 

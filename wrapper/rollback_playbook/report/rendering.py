@@ -15,6 +15,7 @@ from rollback_playbook.record.verification import Verification
 from rollback_playbook.report import clock
 from rollback_playbook.report.collecting import collect
 from rollback_playbook.report.drawing import drawing_of
+from rollback_playbook.report.facts import items
 from rollback_playbook.report.spells import spells_of
 from rollback_playbook.report.view import IncidentView
 
@@ -95,7 +96,9 @@ def _environment() -> Environment:
             "clock": clock.clock_time,
             "inline": inline,
             "facts": facts,
-            "plan_lines": plan_lines,
+            "plan_facts": plan_facts,
+            "plan_steps": plan_steps,
+            "turns_line": turns_line,
             "md": markdown_text,
             "listed": listed,
             "shown": shown,
@@ -150,16 +153,51 @@ def facts(value: Any) -> list[tuple[str, str]]:
     return [(str(key).replace("_", " "), inline(each)) for key, each in said.items()]
 
 
-def plan_lines(plan: Any) -> list[tuple[str, str]]:
-    """As ``facts``, with a line for each of what is a list of objects, such as steps."""
-    lines: list[tuple[str, str]] = []
-    for name, text in facts(plan):
-        value = plan.get(name, plan.get(name.replace(" ", "_")))
-        if isinstance(value, (list, tuple)) and value and isinstance(value[0], Mapping):
-            lines += [(name, "; ".join(f"{k} {v}" for k, v in facts(each))) for each in value]
-        else:
-            lines.append((name, text))
-    return lines
+def plan_facts(plan: Any) -> list[tuple[str, str]]:
+    """What a plan says beside its steps; what stands elsewhere in the report is left out."""
+    if not isinstance(plan, Mapping):
+        return []
+    names = [
+        *(name for name in _FIRST if name in plan),
+        *sorted(set(plan) - {*_FIRST, *_ELSEWHERE}),
+    ]
+    said = {name: _in_words(name, plan[name]) for name in names}
+    return [(name.replace("_", " "), text) for name, text in said.items() if text]
+
+
+_FIRST = ("title", "hosts", "fingerprint", "phases", "predicted_seconds", "predicted_from",
+          "data_at_risk", "approval", "last_drill", "undo", "when", "when_not")  # fmt: skip
+#: Of a plan: the steps have a table, the decision and what is known of the incident a section.
+_ELSEWHERE = frozenset(
+    {"decision", "environment", "level", "scenario", "steps", "target_seconds", "targets"}
+)
+
+
+def _in_words(key: str, value: Any) -> str:
+    if value in (None, "", [], {}):
+        return ""
+    if key == "phases":
+        return ", ".join(map(_phase_in_words, items(value))) or listed(value)
+    if key.endswith("_seconds"):
+        return duration(value)
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name} {listed(each)}" for name, each in value.items() if each)
+    return listed(value)
+
+
+def _phase_in_words(phase: Mapping[str, Any]) -> str:
+    about = duration(phase.get("predicted_seconds"))
+    return f"{phase.get('phase')} (about {about})" if about else str(phase.get("phase"))
+
+
+def plan_steps(plan: Any) -> list[Mapping[str, Any]]:
+    """The steps of a plan."""
+    return list(items(plan.get("steps"))) if isinstance(plan, Mapping) else []
+
+
+def turns_line(turns: Any) -> str:
+    """How a gate turned green: ``0 of 6 at T+0:31, 6 of 6 at T+0:33``."""
+    return ", ".join(f"{green} of {total} at {clock.t_plus(at)}" for at, green, total in turns)
 
 
 def markdown_text(text: Any) -> str:

@@ -60,6 +60,8 @@ class Gate:
     seconds: float | None
     checks: tuple[Mapping[str, Any], ...]
     message: str = ""
+    #: How it turned green: when (as ``offset``), and how many checks were green of how many.
+    turns: tuple[tuple[float | None, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,16 @@ class Story:
         common = {"host": host, "task": task, "resolved_action": action}
         self.at(second, kind, duration=took, res={"changed": True, **res}, **common)
 
+    def gate_begins(self, second: float, host: str, task: str) -> None:
+        action = "sre.rollback.health_gate"
+        self.at(second, "runner_on_start", host=host, task=task, resolved_action=action)
+
+    def sampled(self, second: float, **data: Any) -> None:
+        """What the gate says meanwhile, which Ansible does not count."""
+        event = {"event": "gate_sampled", "created": _time(second), "event_data": data}
+        for draft in self._converter.convert(event):
+            self._writer.append_draft(draft)
+
     @property
     def count(self) -> int:
         return self._counter
@@ -51,8 +61,14 @@ def _time(second: float) -> str:
 
 def _until_switch(writer: RecordWriter) -> Story:
     declared(writer)
-    step = {"task": "Users wait", "on": "edge1", "undo": "traffic", "took_before": 1.5}
-    plan = {"hosts": ["edge1", "db1"], "steps": [step, {"task": "Databases are swapped"}]}
+    step = {"phase": "Pause", "task": "Users wait", "on": "edge1", "undo": "yes"}
+    swap = {"phase": "Switch", "task": "Databases are swapped", "on": "db1", "undo": "yes"}
+    plan = {
+        "hosts": ["edge1", "db1"],
+        "phases": [{"phase": "Pause", "predicted_seconds": 2.0}],
+        "steps": [{**step, "predicted_seconds": 1.5}, swap],
+        "last_drill": {"when": "2026-11-20T10:00:00Z", "version": "0.1.0"},
+    }
     writer.append("plan.made", plan, time=_time(0.5))
     writer.append("approval.granted", {"by": "sam", "how": "typed the name"}, time=_time(1))
     writer.append("run.started", {"scenario": "full"}, time=_time(1))
@@ -87,6 +103,9 @@ def full_rollback(workplace: Workplace) -> RecordWriter:
         undo = {"module": "sre.rollback.pg_restore_verified", "args": {"state": "previous"}}
         story.task(12.8, "db1", "Databases are swapped", "pg_restore_verified", undo=undo)
         story.play(13, "Verify")
+        story.gate_begins(13.1, "edge1", "Shop is healthy")
+        for second, state in ((13.2, "failed"), (15.0, "passed")):
+            story.sampled(second, checks=[{"name": "shop answers", "state": state}])
         story.task(20, "edge1", "Shop is healthy", "health_gate", took=7.0, changed=False, **_GATE)
         story.play(21, "Close")
         story.at(22, "playbook_on_stats", processed={"edge1": 1, "db1": 1}, ok={"edge1": 2})

@@ -63,11 +63,14 @@ def test_report_has_every_section_in_markdown(full: RecordWriter) -> None:
         pytest.param("| Outage seen by users | 2.0 s, 37 of 1200 requests failed |", id="outage"),
         pytest.param("| T+0:10 | 03:12:10 | Pause | Pause: done | 2.0 s |", id="phase"),
         pytest.param("| T+0:12 | 03:12:12 |  | users see no service | 2.0 s |", id="window"),
-        pytest.param("- steps: on edge1; task Users wait; took before 1.5", id="plan"),
+        pytest.param("| Pause | Users wait | edge1 | 1.5 s | yes |", id="planned step"),
+        pytest.param("- phases: Pause (about 2.0 s)", id="planned phase"),
+        pytest.param("- last drill: version 0.1.0; when 2026-11-20T10:00:00Z", id="drill"),
         pytest.param("- reasons: data are damaged: totals", id="decision"),
         pytest.param("- approved: by sam; how typed the name", id="approval"),
         pytest.param("changed; state: up → paused |", id="change"),
         pytest.param("### Shop is healthy: passed", id="gate"),
+        pytest.param("Green: 0 of 1 at T+0:13, 1 of 1 at T+0:15", id="turns of the gate"),
         pytest.param("| passed | 3 | HTTP status 503 | 0.01 s | ✗✓✓ |", id="samples"),
         pytest.param("`sre.rollback.traffic` with state resumed", id="undo"),
         pytest.param("evidence/nginx.log (5 bytes, SHA-256 ", id="evidence"),
@@ -154,8 +157,9 @@ def test_report_of_an_incident_with_one_line_is_a_report(
 @pytest.mark.parametrize("format_", FORMATS)
 def test_report_survives_events_of_odd_shapes(workplace: Workplace, format_: str) -> None:
     """Everything but the envelope is somebody else's."""
-    names = ("args", "checks", "corrects", "hosts", "name", "reasons", "rescued_tasks", "result",
-             "seconds", "status", "warnings", "windows")  # fmt: skip
+    names = ("args", "checks", "corrects", "hosts", "last_drill", "name", "phases", "reasons",
+             "rescued_tasks", "result", "seconds", "status", "steps", "targets", "warnings",
+             "windows")  # fmt: skip
     odd: tuple[dict[str, object], ...] = (
         {},
         *(dict.fromkeys(names, value) for value in (None, "x", 7, [{}], ["x", 7], {"x": 7})),

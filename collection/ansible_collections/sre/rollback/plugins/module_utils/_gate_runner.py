@@ -166,8 +166,11 @@ class GateRunner:
         gate: Gate,
         probes: t.Sequence[ArmedProbe],
         clock: t.Callable[[], float] = time.monotonic,
+        look: t.Callable[[Gate, float], None] = lambda _gate, _now: None,
     ) -> None:
+        """``look`` is called each time a probe may have changed something."""
         began = clock()
+        self._look = look
         self._gate = gate
         self._probes = probes
         self._clock = lambda: clock() - began
@@ -191,6 +194,7 @@ class GateRunner:
                     self._end_overdue(now)
                     self._note_stuck(now)
                     self._gate.tick(now)
+                    self._look(self._gate, now)
             finally:
                 for ticket in self._under_way.values():
                     ticket.leash.expire()

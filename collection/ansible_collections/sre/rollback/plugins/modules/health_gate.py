@@ -311,6 +311,7 @@ holds_broken:
   sample: 0
 """
 
+import os
 import time
 import typing as t
 
@@ -336,6 +337,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._gate_shapes import (
     without_wrong_shapes,
     wrong_shapes,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._gate_watch import watch_from
 
 
 class GateModule(AnsibleModule):
@@ -367,7 +369,7 @@ def run(module: AnsibleModule) -> None:
     gate = Gate(plan.rules)
     started_epoch, started = time.time(), time.monotonic()
     if not module.check_mode:
-        GateRunner(gate, plan.probes).run()
+        GateRunner(gate, plan.probes, look=watch_from(os.environ)).run()
     elapsed = time.monotonic() - started
     result = gate_result(gate, started_epoch=started_epoch, elapsed=elapsed)
     if module.check_mode:
