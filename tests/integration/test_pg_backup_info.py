@@ -11,11 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.sre.rollback.plugins.module_utils._pg_backups import write_proof
 from ansible_collections.sre.rollback.plugins.module_utils._pg_dump import Request, create
-from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
-    read_manifest,
-    write_proof,
-)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import read_manifest
 from tests.module_runner import RunModule
 from tests.real_servers import PostgresServer
 

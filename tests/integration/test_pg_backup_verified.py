@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
+from ansible_collections.sre.rollback.plugins.module_utils._pg_backups import (
     list_backups,
-    quick_problem,
-    read_manifest,
-    verify_files,
     write_proof,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._pg_dump_files import (
+    quick_problem,
+    verify_files,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import read_manifest
 from tests.module_runner import start_module
 from tests.pg_restoring import AWKWARD, Shop, manifest_of
 from tests.real_servers import PostgresServer

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import lock_key
+from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_lock import lock_key
 from tests.module_runner import RunModule
 from tests.pg_restoring import Shop
 from tests.real_servers import PostgresServer

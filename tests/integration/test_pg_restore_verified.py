@@ -14,13 +14,13 @@ from typing import Any
 import psycopg
 import pytest
 
+from ansible_collections.sre.rollback.plugins.module_utils._pg_dump_files import verify_files
 from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
     Manifest,
     manifest_text,
     read_manifest,
-    verify_files,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import lock_key
+from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_lock import lock_key
 from tests.pg_restoring import AWKWARD, Shop
 from tests.real_servers import PostgresServer
 
@@ -824,7 +824,7 @@ def test_restore_says_how_far_it_is(shop: Shop, tmp_path: Path) -> None:
 
 
 def test_restore_notes_its_proof_beside_the_backup(shop: Shop) -> None:
-    from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import describe
+    from ansible_collections.sre.rollback.plugins.module_utils._pg_backups import describe
 
     backup = shop.backup()
     assert describe(backup).proved is None

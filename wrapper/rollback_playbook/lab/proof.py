@@ -22,9 +22,9 @@ def compare_with_backup(lab: Lab, backup: str) -> dict[str, Any]:
     from ansible_collections.sre.rollback.plugins.module_utils._pg_content import (
         SESSION,
         read_contents,
-        read_tables,
     )
     from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import read_manifest
+    from ansible_collections.sre.rollback.plugins.module_utils._pg_tables import read_tables
     from ansible_collections.sre.rollback.plugins.module_utils._postgres import apply_settings
 
     manifest = read_manifest(Path(lab.backups) / backup)

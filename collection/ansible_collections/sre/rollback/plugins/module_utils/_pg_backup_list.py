@@ -16,12 +16,9 @@ import os
 import typing as t
 from pathlib import Path
 
-from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
-    Backup,
-    list_backups,
-)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_backup_folder import PARTIAL
+from ansible_collections.sre.rollback.plugins.module_utils._pg_backups import Backup, list_backups
 
-_PARTIAL = ".partial"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -34,7 +31,7 @@ def backups_of(
     is of.
     """
     found = [_entry(each, now) for each in list_backups(dest, database)]
-    found += [_unfinished(path) for path in dest.glob(f".*{_PARTIAL}")]
+    found += [_unfinished(path) for path in dest.glob(f".*{PARTIAL}")]
     wanted = [
         each
         for each in found
@@ -62,7 +59,7 @@ def _entry(backup: Backup, now: dt.datetime) -> dict[str, t.Any]:
 
 
 def _unfinished(path: Path) -> dict[str, t.Any]:
-    identity = path.name[1 : -len(_PARTIAL)]
+    identity = path.name[1 : -len(PARTIAL)]
     empty = Backup(identity, str(path), "", "", "", 0, "", "", 0, False, "", None)
     problem = (
         "it is being made right now"

@@ -12,25 +12,30 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import datetime
-import fcntl
-import os
 import re
 import secrets
-import shutil
-import time
 import typing as t
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
+from ansible_collections.sre.rollback.plugins.module_utils._pg_backup_folder import (
+    DumpError,
+    partial_folder,
+)
 from ansible_collections.sre.rollback.plugins.module_utils._pg_content import (
     SESSION,
     Content,
-    Table,
     algorithm_of,
     large_objects,
     read_contents,
-    read_tables,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_dump_files import (
+    DUMP,
+    dump_files,
+    file_digest,
+    sync,
+    write_durably,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_facts import (
     read_extensions,
@@ -40,15 +45,11 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_facts import (
     read_tablespaces,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
-    DUMP,
     MANIFEST,
     Manifest,
-    dump_files,
-    file_digest,
-    list_backups,
     manifest_text,
-    sync,
-    write_durably,
+    now,
+    utc,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_objects import read_objects
 from ansible_collections.sre.rollback.plugins.module_utils._pg_programs import (
@@ -56,6 +57,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_programs import (
     Running,
     find_program,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._pg_tables import Table, read_tables
 from ansible_collections.sre.rollback.plugins.module_utils._postgres import (
     apply_settings,
     client_conninfo,
@@ -67,7 +69,6 @@ from ansible_collections.sre.rollback.plugins.module_utils._postgres import (
 with contextlib.suppress(ImportError):  # require_psycopg() in the module says so
     import psycopg
 
-_PARTIAL = ".partial"
 _ATTEMPTS = 5
 _SETTINGS = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 
@@ -83,19 +84,6 @@ class Request:
     jobs: int
     label: str
     lock_timeout: float
-
-
-class DumpError(RollbackError):
-    """No backup was made."""
-
-
-def utc(when: datetime.datetime) -> str:
-    """A time as manifests write it."""
-    return when.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.timezone.utc)
 
 
 def new_id(database: str, when: datetime.datetime) -> str:
@@ -122,7 +110,7 @@ def create(request: Request) -> Path:
         program = find_pg_dump(request.login, connection.info.server_version)
         started = now()
         identity = new_id(request.database, started)
-        with _partial_folder(request.dest, identity) as folder:
+        with partial_folder(request.dest, identity) as folder:
             try:
                 tables, snapshot = _snapshot(connection, request)
                 manifest = _dump(request, connection, program, folder, tables, snapshot)
@@ -290,58 +278,3 @@ def _files(folder: Path) -> dict[str, t.Any]:
     if (folder / DUMP).is_dir():
         sync(folder / DUMP)
     return {"files": listed, "bytes": sum(each["bytes"] for each in listed.values())}
-
-
-@contextlib.contextmanager
-def _partial_folder(dest: Path, identity: str) -> t.Iterator[Path]:
-    """A folder that only its maker may use, gone again unless it was renamed."""
-    folder = dest / f".{identity}{_PARTIAL}"
-    try:
-        dest.mkdir(mode=0o700, parents=True, exist_ok=True)
-        remove_abandoned(dest)
-        folder.mkdir(mode=0o700)
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError as exc:
-        raise DumpError(f"cannot write to {dest}: {exc.strerror}. No backup was made.") from exc
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield folder
-    except OSError as exc:
-        raise DumpError(f"cannot write to {folder}: {exc.strerror}. No backup was made.") from exc
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
-
-
-def remove_abandoned(dest: Path) -> None:
-    """Remove what backups that were killed left behind; whoever still works holds its lock."""
-    for folder in dest.glob(f".*{_PARTIAL}"):
-        with contextlib.suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Younger ones may be between being made and being locked.
-                if time.time() - folder.stat().st_mtime > 5:
-                    shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(descriptor)
-
-
-def surplus(dest: Path, database: str, retention: int, *, coming: int = 0) -> list[Path]:
-    """The backups of ``database`` that are more than the newest ``retention``.
-
-    ``coming`` of them are yet to be made. The newest one that a restore has proved stays in any
-    case, and so does every one that is not whole: somebody may want to know why.
-    """
-    if not retention:
-        return []
-    whole = [one for one in list_backups(dest, database) if one.complete]
-    proved = [one.id for one in whole if one.proved][:1]
-    return [Path(one.path) for one in whole[retention - coming :] if one.id not in proved]
-
-
-def remove(backup: Path) -> None:
-    """Remove a backup; it is no backup any more from the first moment on."""
-    doomed = backup.with_name(f".{backup.name}{_PARTIAL}")
-    backup.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)

@@ -13,12 +13,12 @@ import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
+from ansible_collections.sre.rollback.plugins.module_utils._pg_backups import (
     Backup,
-    Manifest,
     list_backups,
     read_proof,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import Manifest
 
 # A modest server: bytes a second of the database as it lies on disk.
 _RATES = {"read": 300e6, "restore": 25e6, "analyze": 400e6, "prove": 100e6, "amcheck": 300e6}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.sre.rollback.plugins.module_utils._pg_content import label
+from ansible_collections.sre.rollback.plugins.module_utils._pg_tables import label
 from ansible_collections.sre.rollback.plugins.module_utils._postgres import quoted
 
 if t.TYPE_CHECKING:

@@ -2,20 +2,16 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Backups on disk: a folder with a dump, its manifest, and the proof of a restore, if there is one.
-
-``<dest>/<id>/manifest.json``, ``<dest>/<id>/dump`` (a file or a folder, as pg_dump writes it),
-``<dest>/<id>/proved.json``. Names that begin with a dot are backups that are not whole.
+"""The manifest of a backup: what it holds, and that it is as it was written.
 
 PRIVATE: for this collection only; can have breaking changes without notice.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
+import datetime
 import hashlib
 import json
-import os
 import typing as t
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -24,10 +20,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._errors import Rollba
 from ansible_collections.sre.rollback.plugins.module_utils._pg_objects import DatabaseObject
 
 MANIFEST = "manifest.json"
-DUMP = "dump"
-PROOF = "proved.json"
 _VERSION = 1
-_CHUNK = 1 << 20
 
 
 class BackupError(RollbackError):
@@ -74,28 +67,6 @@ class Manifest:
     def major(self) -> int:
         """Major version of the server that was dumped."""
         return self.server_version // 10000
-
-
-@dataclass(frozen=True)
-class Backup:
-    """A backup as a list shows it. Without ``complete``, ``problem`` says what is wrong with it.
-
-    Complete means that every file is there in its full size; only ``verify_files`` reads them.
-    ``proved`` says when and where a restore of it was proved, if ever.
-    """
-
-    id: str
-    path: str
-    database: str
-    label: str
-    format: str
-    bytes: int
-    started: str
-    finished: str
-    server_version: int
-    complete: bool
-    problem: str
-    proved: dict[str, t.Any] | None
 
 
 def without_rows(manifest: Manifest) -> Manifest:
@@ -184,162 +155,10 @@ def _digest(document: t.Mapping[str, t.Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def quick_problem(backup: Path, manifest: Manifest) -> str:
-    """What is wrong with the files as far as names and sizes tell; empty when nothing is."""
-    found = {name: path.stat().st_size for name, path in dump_files(backup).items()}
-    for name in sorted(manifest.files.keys() | found.keys()):
-        if name not in found:
-            return f"{name} is missing"
-        if name not in manifest.files:
-            return f"{name} is not in the manifest"
-        wanted = manifest.files[name]["bytes"]
-        if found[name] != wanted:
-            return f"{name} has {found[name]} bytes instead of {wanted}"
-    return "" if found else "there is no dump"
+def utc(when: datetime.datetime) -> str:
+    """A time as manifests write it."""
+    return when.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def dump_files(backup: Path) -> dict[str, Path]:
-    """The files of the dump by their name in the manifest."""
-    dump = backup / DUMP
-    paths = sorted(dump.rglob("*")) if dump.is_dir() else [dump]
-    return {path.relative_to(backup).as_posix(): path for path in paths if path.is_file()}
-
-
-def verify_files(
-    backup: Path,
-    manifest: Manifest,
-    *,
-    jobs: int = 1,
-    progress: t.Callable[[int], None] = lambda _bytes: None,
-) -> None:
-    """Read the whole dump and compare it with the manifest; raises BackupError.
-
-    ``progress`` is told the bytes of every piece that was read.
-    """
-    problem = quick_problem(backup, manifest)
-    if not problem:
-        names = sorted(manifest.files, key=lambda name: -manifest.files[name]["bytes"])
-        with concurrent.futures.ThreadPoolExecutor(max(jobs, 1)) as pool:
-            for name, digest in zip(
-                names, pool.map(lambda name: file_digest(backup / name, progress), names)
-            ):
-                if digest != manifest.files[name]["sha256"]:
-                    problem = f"{name} has another SHA-256 than the manifest says"
-    if problem:
-        raise BackupError(
-            f"backup {manifest.id} is damaged, or its manifest belongs to another dump: {problem}. "
-            f"Nothing was changed; choose another backup than {backup}.",
-            problem=problem,
-        )
-
-
-def file_digest(path: Path, progress: t.Callable[[int], None] = lambda _bytes: None) -> str:
-    """SHA-256 of a file, read in pieces; raises BackupError when it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb", buffering=0) as stream:
-            while True:
-                piece = stream.read(_CHUNK)
-                if not piece:
-                    return digest.hexdigest()
-                digest.update(piece)
-                progress(len(piece))
-    except OSError as exc:
-        raise BackupError(
-            f"{path} cannot be read: {exc.strerror}. Nothing was changed; choose another backup."
-        ) from exc
-
-
-def list_backups(dest: Path, database: str | None = None) -> list[Backup]:
-    """The backups in ``dest``, the newest first; raises BackupError when it cannot be listed.
-
-    A folder whose manifest cannot be read is listed for every ``database``, because nobody knows
-    which it was of.
-    """
-    try:
-        folders = [path for path in dest.iterdir() if path.is_dir() and path.name[0] != "."]
-    except FileNotFoundError:
-        return []
-    except OSError as exc:
-        raise BackupError(f"{dest} cannot be listed: {exc.strerror}. Nothing was changed.") from exc
-    backups = [describe(path) for path in folders]
-    wanted = [one for one in backups if database is None or one.database in ("", database)]
-    return sorted(wanted, key=lambda one: (one.finished, _written(one)), reverse=True)
-
-
-def _written(backup: Backup) -> int:
-    """When its manifest was written, in ns: ``finished`` knows seconds, and two may share one."""
-    try:
-        return (Path(backup.path) / MANIFEST).stat().st_mtime_ns
-    except OSError:
-        return 0
-
-
-def describe(backup: Path) -> Backup:
-    """One backup, whole or not; its files are not read."""
-    try:
-        manifest = read_manifest(backup)
-    except BackupError as exc:
-        return Backup(backup.name, str(backup), "", "", "", 0, "", "", 0, False, str(exc), None)
-    problem = quick_problem(backup, manifest)
-    return Backup(
-        id=manifest.id,
-        path=str(backup),
-        database=manifest.database,
-        label=manifest.label,
-        format=manifest.format,
-        bytes=manifest.bytes,
-        started=manifest.started,
-        finished=manifest.finished,
-        server_version=manifest.server_version,
-        complete=not problem,
-        problem=problem,
-        proved=read_proof(backup, manifest),
-    )
-
-
-def read_proof(backup: Path, manifest: Manifest) -> dict[str, t.Any] | None:
-    """When and where a restore of this very backup was proved, and how long it took."""
-    try:
-        proof = json.loads((backup / PROOF).read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(proof, dict) or proof.pop("manifest_sha256", None) != manifest.digest:
-        return None
-    return proof
-
-
-def write_proof(backup: Path, manifest: Manifest, proof: t.Mapping[str, t.Any]) -> None:
-    """Note that a restore of this backup was proved; raises OSError where that cannot be noted."""
-    text = json.dumps({**proof, "manifest_sha256": manifest.digest}, ensure_ascii=False, indent=1)
-    write_durably(backup / PROOF, text + "\n")
-
-
-def withdraw_proof(backup: Path) -> None:
-    """What was proved once does not hold any more; raises OSError where that cannot be noted."""
-    (backup / PROOF).unlink(missing_ok=True)
-    sync(backup)
-
-
-def write_durably(path: Path, text: str) -> None:
-    """Write a file whole or not at all, also when the machine stops."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with partial.open("w", encoding="utf-8") as stream:
-            os.fchmod(stream.fileno(), 0o600)
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """fsync a file or a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)

@@ -18,11 +18,9 @@ from dataclasses import asdict, dataclass, field
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 from ansible_collections.sre.rollback.plugins.module_utils._pg_content import (
     SESSION,
-    Table,
     is_known,
     large_objects,
     read_contents,
-    read_tables,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_facts import (
     between,
@@ -39,6 +37,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_objects import (
     differences,
     read_objects,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._pg_tables import Table, read_tables
 from ansible_collections.sre.rollback.plugins.module_utils._postgres import one_line, quoted
 
 with contextlib.suppress(ImportError):  # require_psycopg() in the module says so

@@ -14,21 +14,22 @@ import typing as t
 from dataclasses import replace
 from pathlib import Path
 
+from ansible_collections.sre.rollback.plugins.module_utils._pg_backups import withdraw_proof
+from ansible_collections.sre.rollback.plugins.module_utils._pg_dump_files import verify_files
 from ansible_collections.sre.rollback.plugins.module_utils._pg_estimate import estimate
 from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import read_databases
 from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
     BackupError,
     Manifest,
     read_manifest,
-    verify_files,
-    withdraw_proof,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import acquire, refuse
+from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import refuse
 from ansible_collections.sre.rollback.plugins.module_utils._pg_prove import (
     ChecksError,
     NotProvedError,
     Proof,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_lock import acquire
 from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_ready import (
     plan_of,
     stage_problems,

@@ -24,11 +24,9 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
     BackupError,
     read_manifest,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import (
-    RefusedError,
-    acquire,
-)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import RefusedError
 from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_foresee import predicted
+from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_lock import acquire
 from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_ready import prepare
 from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_request import (
     Outcome,

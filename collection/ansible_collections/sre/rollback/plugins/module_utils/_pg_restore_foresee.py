@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.sre.rollback.plugins.module_utils._pg_dump_files import verify_files
 from ansible_collections.sre.rollback.plugins.module_utils._pg_estimate import Estimate, estimate
 from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     Database,
     free_name,
     read_databases,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
-    Manifest,
-    verify_files,
-)
-from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import busy_problem, refuse
+from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import Manifest
+from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import refuse
+from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_lock import busy_problem
 from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_ready import (
     is_ready,
     plan_of,

@@ -20,11 +20,10 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     of_database,
     read_databases,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import (
-    RefusedError,
+from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import RefusedError, refuse
+from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_lock import (
     acquire,
     busy_problem,
-    refuse,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_ready import swap_problems
 from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_request import (

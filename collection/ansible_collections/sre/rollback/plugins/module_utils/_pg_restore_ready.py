@@ -14,6 +14,7 @@ import typing as t
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.sre.rollback.plugins.module_utils._pg_dump_files import verify_files
 from ansible_collections.sre.rollback.plugins.module_utils._pg_event_triggers import quiet_login
 from ansible_collections.sre.rollback.plugins.module_utils._pg_facts import read_properties
 from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
@@ -21,10 +22,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     Entry,
     read_databases,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
-    Manifest,
-    verify_files,
-)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import Manifest
 from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import (
     need_problems,
     privilege_problems,

@@ -14,7 +14,6 @@ import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.sre.rollback.plugins.module_utils._pg_dump import now
 from ansible_collections.sre.rollback.plugins.module_utils._pg_integrity import Check
 from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     KEPT,
@@ -22,7 +21,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     Database,
     of_database,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import Manifest
+from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import Manifest, now
 from ansible_collections.sre.rollback.plugins.module_utils._pg_pgbouncer import Pooler
 from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import RefusedError
 from ansible_collections.sre.rollback.plugins.module_utils._pg_progress import Progress

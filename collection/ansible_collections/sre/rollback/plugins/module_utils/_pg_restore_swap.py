@@ -13,7 +13,6 @@ import contextlib
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.sre.rollback.plugins.module_utils._pg_dump import now, utc
 from ansible_collections.sre.rollback.plugins.module_utils._pg_facts import read_properties
 from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     KEPT,
@@ -25,7 +24,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     of_database,
     read_databases,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import Manifest
+from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import Manifest, now, utc
 from ansible_collections.sre.rollback.plugins.module_utils._pg_properties import adopt_statements
 from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_request import Request
 from ansible_collections.sre.rollback.plugins.module_utils._pg_swap import Rename, Swapped, swap

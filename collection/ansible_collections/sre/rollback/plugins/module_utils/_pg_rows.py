@@ -2,22 +2,19 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Some rows of one table: which, and the table in which those are kept that were there before.
+"""Some rows of one table: which, and how they are told apart, compared and overwritten.
 
 PRIVATE: for this collection only; can have breaking changes without notice.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
-from ansible_collections.sre.rollback.plugins.module_utils._pg_content import SESSION, label
+from ansible_collections.sre.rollback.plugins.module_utils._pg_content import SESSION
 from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_catalog import Key, Table
-from ansible_collections.sre.rollback.plugins.module_utils._pg_swap import literal
 from ansible_collections.sre.rollback.plugins.module_utils._postgres import connect, quoted
 
 if t.TYPE_CHECKING:
@@ -27,7 +24,6 @@ if t.TYPE_CHECKING:
 ACTION = quoted("rollback-playbook action")
 NOW = quoted("rollback-playbook now")
 SCOPE = quoted("rollback-playbook in scope")
-_MARK = "rollback-playbook: "
 
 
 class RowsError(RollbackError):
@@ -51,59 +47,10 @@ class Rows:
         return f"({self.predicate})"
 
 
-@dataclass(frozen=True)
-class Kept:
-    """A table of rows as they were before a restore, as its comment tells."""
-
-    schema: str
-    table: str
-    restore_id: str
-    backup: str
-    of: str
-    counts: dict[str, int]
-    undone: bool = False
-
-    @property
-    def name(self) -> str:
-        return f"{quoted(self.schema)}.{quoted(self.table)}"
-
-    @property
-    def label(self) -> str:
-        return label(self.schema, self.table)
-
-    def comment(self, *, undone: bool) -> str:
-        said = {
-            "restore_id": self.restore_id,
-            "backup": self.backup,
-            "of": self.of,
-            "counts": self.counts,
-            "undone": undone,
-        }
-        text = _MARK + json.dumps(said, ensure_ascii=False, sort_keys=True)
-        return f"COMMENT ON TABLE {self.name} IS {literal(text)}"
-
-
 def session(login: t.Mapping[str, t.Any], database: str, encoding: str) -> psycopg.Connection:
     """A session that writes values as any other does."""
     settings = {"client_encoding": encoding, "default_transaction_read_only": "off"}
     return connect(login, database, settings={**SESSION, **settings})
-
-
-def find_kept(live: psycopg.Connection, restore_id: str) -> Kept | None:
-    """The newest table of rows that this restore kept."""
-    rows = live.execute(
-        "SELECT n.nspname, c.relname, d.description FROM pg_description d"
-        " JOIN pg_class c ON c.oid = d.objoid JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE d.classoid = 'pg_class'::regclass AND d.objsubid = 0"
-        " AND starts_with(d.description, %s) ORDER BY c.oid DESC",
-        [_MARK],
-    ).fetchall()
-    for schema, table, description in rows:
-        with contextlib.suppress(ValueError, TypeError):
-            kept = Kept(schema, table, **json.loads(description[len(_MARK) :]))
-            if kept.restore_id == restore_id:
-                return kept
-    return None
 
 
 def columns(names: t.Iterable[str], alias: str) -> str:

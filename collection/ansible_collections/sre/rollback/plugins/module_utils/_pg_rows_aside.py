@@ -16,10 +16,7 @@ import contextlib
 import typing as t
 from dataclasses import asdict, replace
 
-from ansible_collections.sre.rollback.plugins.module_utils._pg_content import (
-    read_contents,
-    read_tables,
-)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_content import read_contents
 from ansible_collections.sre.rollback.plugins.module_utils._pg_prove import (
     NotProvedError,
     session_settings,
@@ -31,14 +28,15 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_stage import (
     restore_into,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_stage_plan import Plan
+from ansible_collections.sre.rollback.plugins.module_utils._pg_tables import read_tables
 from ansible_collections.sre.rollback.plugins.module_utils._postgres import connect, one_line
 
 with contextlib.suppress(ImportError):  # require_psycopg() in the module says so
     import psycopg
 
 if t.TYPE_CHECKING:
-    from ansible_collections.sre.rollback.plugins.module_utils._pg_content import Table
     from ansible_collections.sre.rollback.plugins.module_utils._pg_progress import Progress
+    from ansible_collections.sre.rollback.plugins.module_utils._pg_tables import Table
 
 _UNTOUCHED = "The live database was not touched."
 _CHECK = "rollback-playbook predicate"

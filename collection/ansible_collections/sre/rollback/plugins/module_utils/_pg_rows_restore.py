@@ -21,14 +21,13 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_content import (
     Content,
     algorithm_of,
     content,
-    label,
     sums_query,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._pg_kept import Kept
 from ansible_collections.sre.rollback.plugins.module_utils._pg_rows import (
     ACTION,
     NOW,
     SCOPE,
-    Kept,
     Rows,
     RowsError,
     columns,
@@ -45,6 +44,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_triggers 
     disable_triggers,
     enable_triggers,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._pg_tables import label
 from ansible_collections.sre.rollback.plugins.module_utils._postgres import (
     fit_name,
     one_line,

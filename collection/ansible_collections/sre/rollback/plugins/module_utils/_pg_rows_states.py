@@ -14,17 +14,15 @@ import typing as t
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from ansible_collections.sre.rollback.plugins.module_utils._pg_dump_files import verify_files
 from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import read_databases
+from ansible_collections.sre.rollback.plugins.module_utils._pg_kept import Kept, find_kept
 from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
     Manifest,
     read_manifest,
-    verify_files,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import (
-    RefusedError,
-    acquire,
-    refuse,
-)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import RefusedError, refuse
+from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_lock import acquire
 from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_ready import (
     plan_of,
     stage_problems,
@@ -35,13 +33,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_request i
     Request,
     described,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._pg_rows import (
-    Kept,
-    Rows,
-    RowsError,
-    find_kept,
-    session,
-)
+from ansible_collections.sre.rollback.plugins.module_utils._pg_rows import Rows, RowsError, session
 from ansible_collections.sre.rollback.plugins.module_utils._pg_rows_aside import table_aside
 from ansible_collections.sre.rollback.plugins.module_utils._pg_rows_restore import restore_rows
 from ansible_collections.sre.rollback.plugins.module_utils._pg_rows_undo import undo_rows

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import contextlib
 
-from ansible_collections.sre.rollback.plugins.module_utils._pg_content import label
+from ansible_collections.sre.rollback.plugins.module_utils._pg_kept import Kept
 from ansible_collections.sre.rollback.plugins.module_utils._pg_rows import (
     ACTION,
     NOW,
     SCOPE,
-    Kept,
     RowsError,
     overwrite,
     row_text,
@@ -32,6 +31,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_triggers 
     disable_triggers,
     enable_triggers,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._pg_tables import label
 from ansible_collections.sre.rollback.plugins.module_utils._postgres import one_line, quoted
 
 with contextlib.suppress(ImportError):  # require_psycopg() in the module says so

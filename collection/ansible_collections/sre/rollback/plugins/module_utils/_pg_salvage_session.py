@@ -18,7 +18,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     comment_statement,
     read_databases,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import acquire
+from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_lock import acquire
 from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_catalog import (
     Catalog,
     read_catalog,

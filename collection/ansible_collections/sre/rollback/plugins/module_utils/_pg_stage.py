@@ -14,7 +14,7 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
-from ansible_collections.sre.rollback.plugins.module_utils._pg_content import read_tables
+from ansible_collections.sre.rollback.plugins.module_utils._pg_dump_files import DUMP
 from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     STAGED,
     STAGING,
@@ -23,12 +23,12 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     of_database,
     read_databases,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import DUMP
 from ansible_collections.sre.rollback.plugins.module_utils._pg_programs import Running
 from ansible_collections.sre.rollback.plugins.module_utils._pg_properties import create_statement
 from ansible_collections.sre.rollback.plugins.module_utils._pg_prove import ChecksError, Proof
 from ansible_collections.sre.rollback.plugins.module_utils._pg_stage_plan import Plan, mark
 from ansible_collections.sre.rollback.plugins.module_utils._pg_stage_proof import prove_staged
+from ansible_collections.sre.rollback.plugins.module_utils._pg_tables import read_tables
 from ansible_collections.sre.rollback.plugins.module_utils._postgres import (
     client_conninfo,
     client_environment,

@@ -15,7 +15,6 @@ import typing as t
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ansible_collections.sre.rollback.plugins.module_utils._pg_dump import now
 from ansible_collections.sre.rollback.plugins.module_utils._pg_integrity import Check
 from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     STAGED,
@@ -24,6 +23,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
     Manifest,
+    now,
     without_rows,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_programs import Program

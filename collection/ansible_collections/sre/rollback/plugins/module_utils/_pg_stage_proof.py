@@ -14,8 +14,7 @@ import contextlib
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.sre.rollback.plugins.module_utils._pg_content import read_tables
-from ansible_collections.sre.rollback.plugins.module_utils._pg_dump import now, utc
+from ansible_collections.sre.rollback.plugins.module_utils._pg_backups import write_proof
 from ansible_collections.sre.rollback.plugins.module_utils._pg_integrity import PASSED
 from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     Database,
@@ -23,7 +22,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     comment_statement,
     read_databases,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import write_proof
+from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import now, utc
 from ansible_collections.sre.rollback.plugins.module_utils._pg_prove import (
     Proof,
     prove,
@@ -36,6 +35,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_stage_plan import
     Plan,
     mark,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._pg_tables import read_tables
 
 if t.TYPE_CHECKING:
     import psycopg

@@ -157,19 +157,18 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
-from ansible_collections.sre.rollback.plugins.module_utils._pg_dump import (
+from ansible_collections.sre.rollback.plugins.module_utils._pg_backup_folder import (
     DumpError,
-    Request,
-    create,
-    find_pg_dump,
     remove,
     surplus,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
-    describe,
-    list_backups,
-    read_manifest,
+from ansible_collections.sre.rollback.plugins.module_utils._pg_backups import describe, list_backups
+from ansible_collections.sre.rollback.plugins.module_utils._pg_dump import (
+    Request,
+    create,
+    find_pg_dump,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import read_manifest
 from ansible_collections.sre.rollback.plugins.module_utils._postgres import (
     connect,
     postgres_argument_spec,

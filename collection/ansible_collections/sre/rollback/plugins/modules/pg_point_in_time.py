@@ -192,12 +192,12 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 from ansible_collections.sre.rollback.plugins.module_utils._pg_account import account_to_use
-from ansible_collections.sre.rollback.plugins.module_utils._pg_dump import Request, create
-from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
+from ansible_collections.sre.rollback.plugins.module_utils._pg_backups import (
     Backup,
     describe,
     list_backups,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._pg_dump import Request, create
 from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_words import parse_moment
 from ansible_collections.sre.rollback.plugins.module_utils._pg_scratch import (
     ScratchError,
