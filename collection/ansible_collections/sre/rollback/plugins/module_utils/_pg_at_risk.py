@@ -21,8 +21,9 @@ import time
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from ansible_collections.sre.rollback.plugins.module_utils._pg_content import label
+from ansible_collections.sre.rollback.plugins.module_utils._pg_kept import NOT_KEPT
 from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_pairs import matches
+from ansible_collections.sre.rollback.plugins.module_utils._pg_tables import label
 from ansible_collections.sre.rollback.plugins.module_utils._postgres import (
     apply_settings,
     one_line,
@@ -43,8 +44,8 @@ _LOCK_TIMEOUT_MS = 1000
 _CATALOG_TIMEOUT_MS = 5000
 
 # Nothing that opens a table, such as asking for its size: a migration that hangs holds locks.
-_TABLES = """
-SELECT n.nspname, c.relname, coalesce(k.columns, '{}'), greatest(c.reltuples, 0)::int8
+_TABLES = f"""
+SELECT n.nspname, c.relname, coalesce(k.columns, '{{}}'), greatest(c.reltuples, 0)::int8
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN LATERAL (
@@ -59,6 +60,7 @@ SELECT n.nspname, c.relname, coalesce(k.columns, '{}'), greatest(c.reltuples, 0)
      ORDER BY NOT i.indisprimary
      LIMIT 1) k ON true
  WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
+   AND {NOT_KEPT}
    AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
    AND NOT EXISTS (
      SELECT FROM pg_depend d
@@ -98,7 +100,8 @@ SELECT n.nspname, c.relname, a.attname, sn.nspname, s.relname
 class Risk:
     """What one table would lose; None is a figure that is not known.
 
-    ``known`` says how it was counted. Without a ``key`` rows cannot be told apart.
+    ``known`` says how it was counted, ``problem`` why something of it was not. Without a ``key``
+    rows cannot be told apart.
     """
 
     name: TableName
@@ -116,7 +119,8 @@ class Risk:
     @property
     def differs(self) -> bool:
         """Whether there is something to tell about it."""
-        return self.known == UNKNOWN or bool(self.added or self.changed or self.removed)
+        known = self.known != UNKNOWN and not self.problem
+        return not known or bool(self.added or self.changed or self.removed)
 
 
 @dataclass(frozen=True)
@@ -243,7 +247,7 @@ def _with_rows(
         return replace(risk, known=BY_ROWS, added=0, changed=0, removed=target.rows)
     found, problem = _count(connection, target.name, "", deadline)
     if found is None:
-        return risk if risk.known == BY_KEY else replace(risk, problem=problem)
+        return replace(risk, problem=problem)
     if not target.in_backup:
         return replace(risk, known=BY_ROWS, added=found, changed=0, removed=0)
     # What is left when the new rows are taken away has to be what the backup holds.

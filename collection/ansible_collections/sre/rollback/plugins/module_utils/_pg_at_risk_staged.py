@@ -25,7 +25,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_session i
     open_session,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_words import Compared
-from ansible_collections.sre.rollback.plugins.module_utils._postgres import connect
+from ansible_collections.sre.rollback.plugins.module_utils._postgres import connect, one_line
 
 with contextlib.suppress(ImportError):  # require_psycopg() in the module says so
     import psycopg
@@ -36,8 +36,12 @@ if t.TYPE_CHECKING:
 _LOCK_TIMEOUT = 1.0
 
 
-def compare_with_staged(params: t.Mapping[str, t.Any], manifest: Manifest) -> list[Compared] | None:
-    """The exact figures; None when this backup is not staged or comparing takes too long."""
+class NotComparedError(RollbackError):
+    """Figures of this kind cannot be had now; the message says why, as part of a sentence."""
+
+
+def compare_with_staged(params: t.Mapping[str, t.Any], manifest: Manifest) -> list[Compared]:
+    """The exact figures; raises NotComparedError."""
     with connect(params, params["maintenance_db"]) as maintenance:
         staged = [
             one
@@ -45,7 +49,7 @@ def compare_with_staged(params: t.Mapping[str, t.Any], manifest: Manifest) -> li
             if one.entry and one.entry.digest == manifest.digest
         ]
     if not staged:
-        return None
+        raise NotComparedError("this backup is not staged")
     asked = {
         **params,
         "reference": staged[0].name,
@@ -55,16 +59,27 @@ def compare_with_staged(params: t.Mapping[str, t.Any], manifest: Manifest) -> li
     try:
         with open_session(asked) as session:
             return _compared(session, Deadline(params["timeout"]))
-    except (psycopg.Error, RollbackError):
-        # Too slow, locked, or being dropped at this moment: then it is counted another way.
-        return None
+    except NotComparedError:
+        raise
+    except psycopg.errors.QueryCanceled as exc:
+        raise _too_slow(params["timeout"]) from exc
+    except (psycopg.Error, RollbackError) as exc:  # locked, or being dropped at this moment
+        raise NotComparedError(
+            f"this backup is staged and could not be compared with ({one_line(exc)})"
+        ) from exc
 
 
-def _compared(session: Session, deadline: Deadline) -> list[Compared] | None:
+def _too_slow(seconds: float) -> NotComparedError:
+    return NotComparedError(
+        f"this backup is staged and comparing every row with it takes longer than {seconds:g} s"
+    )
+
+
+def _compared(session: Session, deadline: Deadline) -> list[Compared]:
     found = []
     for pair in session.pairs:
         if deadline.over:
-            return None
+            raise _too_slow(deadline.seconds)
         for side in (session.sides.database, session.sides.reference):
             side.execute(f"SET LOCAL statement_timeout = {deadline.left_ms()}")
         found.append(Compared(pair, compare(pair, session.sides)))

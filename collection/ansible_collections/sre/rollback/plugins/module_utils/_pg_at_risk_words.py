@@ -30,9 +30,10 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_salvage_words imp
 _TABLES_NAMED = 3
 
 _EXACT = "every row was compared with the staged database of this backup"
-_COUNTED = (
-    "new rows are counted by their numbers and missing ones by how many rows there are; changed "
-    "rows are counted when the backup has been restored aside, before anything is switched"
+_ESTIMATED = (
+    "an estimate, because {why}: new rows are counted by their numbers and missing ones by how "
+    "many rows there are; changed rows are counted when the backup has been restored aside, before "
+    "anything is switched"
 )
 
 
@@ -53,11 +54,11 @@ def exact_result(compared: t.Sequence[Compared], since: str) -> dict[str, t.Any]
     }
 
 
-def counted_result(risks: t.Sequence[Risk], since: str) -> dict[str, t.Any]:
-    """Of counting without a restored copy."""
+def counted_result(risks: t.Sequence[Risk], since: str, why: str) -> dict[str, t.Any]:
+    """Of counting without a restored copy; ``why`` not every row was compared with one."""
     return {
         "summary": risk_summary(risks, since),
-        "basis": _COUNTED,
+        "basis": _ESTIMATED.format(why=why),
         "exact": False,
         "total": {change: _total(risks, change) for change in ("added", "changed", "removed")},
         "tables": [_entry(each) for each in risks if each.differs],
@@ -91,7 +92,10 @@ def risk_summary(risks: t.Sequence[Risk], since: str) -> str:
     sentences = [f"restoring this backup {joined(parts)}"] if parts else []
     sentences += [each for each in others if each]
     if unknown:
-        sentences.append(_unknown_words(unknown))
+        sentences.append(f"not known of {_named(unknown)}")
+    uncounted = [one for one in risks if _told_apart(one) and one.problem]
+    if uncounted:
+        sentences.append(f"how many rows were deleted is not known of {_named(uncounted)}")
     if sentences:
         return "; ".join(sentences)
     return f"restoring this backup loses no new row: none was written {since}"
@@ -120,10 +124,11 @@ def _by_rows(risk: Risk) -> str:
     return ""
 
 
-def _unknown_words(risks: t.Sequence[Risk]) -> str:
+def _named(risks: t.Sequence[Risk]) -> str:
+    """``orders (somebody holds it locked) and 2 more tables``."""
     named = joined([f"{_table(one)} ({one.problem})" for one in risks[:_TABLES_NAMED]])
     more = len(risks) - _TABLES_NAMED
-    return f"not known of {named}" + (f" and {more} more tables" if more > 0 else "")
+    return named + (f" and {more} more tables" if more > 0 else "")
 
 
 def _rows_words(rows: t.Sequence[tuple[Risk, int | None]]) -> str:

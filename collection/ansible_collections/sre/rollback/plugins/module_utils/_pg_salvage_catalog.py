@@ -7,10 +7,14 @@
 PRIVATE: for this collection only; can have breaking changes without notice.
 """
 
+# ruff: noqa: S608 - what goes into a statement here is a constant of ours
+
 from __future__ import annotations
 
 import typing as t
 from dataclasses import dataclass
+
+from ansible_collections.sre.rollback.plugins.module_utils._pg_kept import NOT_KEPT
 
 if t.TYPE_CHECKING:
     import psycopg
@@ -19,8 +23,9 @@ Names = t.Tuple[str, ...]
 TableName = t.Tuple[str, str]
 
 # Tables that pg_dump would take: no partitions (their parent stands for them), nothing that an
-# extension made, except where the extension says that users write to it (extconfig).
-_TABLES = """
+# extension made, except where the extension says that users write to it (extconfig); and no tables
+# in which a restore kept rows.
+_TABLES = f"""
 SELECT c.oid::int8, n.nspname, c.relname, c.relkind = 'p',
        CASE c.relkind
          WHEN 'p' THEN (SELECT coalesce(sum(pg_relation_size(leaf.relid)), 0)
@@ -28,6 +33,7 @@ SELECT c.oid::int8, n.nspname, c.relname, c.relkind = 'p',
          ELSE pg_relation_size(c.oid) END::int8
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
+   AND {NOT_KEPT}
    AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
    AND NOT EXISTS (
      SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid

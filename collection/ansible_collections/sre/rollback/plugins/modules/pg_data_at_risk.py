@@ -16,10 +16,13 @@ description:
     is restored, so that whoever approves a rollback knows what it costs.
   - When a proved restore of the backup is staged, every row is compared with it and the figures are
     exact.
-  - Otherwise rows written since are counted by their numbers, where a key draws them from a
-    sequence, and missing rows by how many rows there are. Rows that were changed are not counted
-    then. Of tables without such a key only the numbers of rows are compared.
+  - Otherwise, and when comparing takes longer than O(timeout), RV(basis) says that it is an
+    estimate and why. Rows written since are then counted by their numbers, where a key draws them
+    from a sequence, and missing rows by how many rows there are. Rows that were changed are not
+    counted. Of tables without such a key only the numbers of rows are compared.
   - What could not be counted in time, or because a table is locked, is named and never guessed.
+  - Tables in which restores of rows (M(sre.rollback.pg_restore_verified) with C(scope=rows))
+    kept what was there before are not counted.
 options:
   database:
     description: Name of the live database.
@@ -79,7 +82,7 @@ summary:
   type: str
   sample: restoring this backup loses 1,284 orders and 40 customers written since 02:00 UTC
 basis:
-  description: In words, how it was counted.
+  description: In words, how it was counted, and why that is an estimate where it is one.
   returned: success
   type: str
   sample: every row was compared with the staged database of this backup
@@ -132,6 +135,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_at_risk import (
     count_at_risk,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_at_risk_staged import (
+    NotComparedError,
     compare_with_staged,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_at_risk_words import (
@@ -172,13 +176,14 @@ def look(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     manifest = read_manifest(Path(params["backup"]))
     moment = parse_moment(manifest.started)
     since = since_words(moment, now=dt.datetime.now(dt.timezone.utc))
-    compared = compare_with_staged(params, manifest)
-    if compared is not None:
-        return exact_result(compared, since)
+    try:
+        return exact_result(compare_with_staged(params, manifest), since)
+    except NotComparedError as exc:
+        why = str(exc)
     deadline = Deadline(params["timeout"])
     with readable_errors(params), connect(params, params["database"]) as connection:
         risks = count_at_risk(connection, manifest, exclude=params["exclude"], deadline=deadline)
-    return counted_result(risks, since)
+    return counted_result(risks, since, why)
 
 
 @contextlib.contextmanager
