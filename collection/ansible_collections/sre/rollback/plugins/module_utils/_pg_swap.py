@@ -4,11 +4,10 @@
 
 """Exchange the names of databases in one transaction that one message to the server holds.
 
-ALTER DATABASE … RENAME takes the lock that every new session of that database needs
-(InitPostgres), so newcomers wait from that moment on; then the server gives the present sessions
-five seconds to be gone, looking every 0.1 s (CountOtherDBBackends). A second connection ends them
-meanwhile. Nothing is set aside that a killed module would leave behind: until the commit everything
-is as it was, afterwards everything is as it shall be, and the server decides without us.
+Newcomers wait from the moment on in which the first ALTER DATABASE … RENAME asks for its lock; a
+second connection ends the present sessions meanwhile. Nothing is set aside that a killed module
+would leave behind: until the commit everything is as it was, afterwards everything is as it shall
+be, and the server decides without us.
 
 PRIVATE: for this collection only; can have breaking changes without notice.
 """
@@ -22,6 +21,14 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
+from ansible_collections.sre.rollback.plugins.module_utils._pg_swap_sessions import (
+    HELD_BACK_SECONDS,
+    Doorkeeper,
+    roll_back,
+    sessions_of,
+    vacate,
+    wait_for_the_ended,
+)
 from ansible_collections.sre.rollback.plugins.module_utils._postgres import (
     connect,
     one_line,
@@ -33,20 +40,9 @@ with contextlib.suppress(ImportError):  # require_psycopg() in the module says s
     from psycopg import sql
 
 # How long newcomers may be kept waiting by one attempt: for the lock, and for sessions to end.
-_LOCK_SECONDS = 0.25
+_LOCK_SECONDS = HELD_BACK_SECONDS + 0.25
 _ATTEMPT_SECONDS = 4
-_PAUSE_SECONDS = 0.5
-_POLL = 0.01
-
-_TERMINATE = """
-SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a
-WHERE a.datid = %(oid)s AND a.pid <> pg_backend_pid()
-  AND a.backend_type <> 'autovacuum worker'  -- those RENAME ends itself
-  AND EXISTS (
-  SELECT FROM pg_locks l WHERE l.pid = %(swapper)s AND l.locktype = 'object' AND l.granted
-    AND l.classid = 'pg_database'::regclass AND l.objid = %(oid)s
-    AND l.mode = 'AccessExclusiveLock')
-"""
+_POLL = 0.002
 
 
 class SwapError(RollbackError):
@@ -90,11 +86,12 @@ def swap(
     attempts = 0
     batch = _batch(renames, before, after)
     with connect(login, maintenance) as swapper, connect(login, maintenance) as terminator:
-        _vacate(terminator, renames[1:], deadline)
+        oids = [rename.oid for rename in renames]
+        vacate(terminator, oids[1:], deadline)
         while True:
             attempts += 1
             try:
-                gap = _attempt(swapper, terminator, renames, batch)
+                gap = _attempt(swapper, terminator, oids, batch)
             except (psycopg.errors.ObjectInUse, psycopg.errors.LockNotAvailable) as exc:
                 problem = one_line(exc)
             except psycopg.errors.QueryCanceled as exc:
@@ -109,14 +106,14 @@ def swap(
                 ) from exc
             else:
                 return Swapped(round(gap * 1000, 1), attempts)
-            swapper.execute("ROLLBACK")
+            roll_back(swapper)
             if time.monotonic() > deadline:
                 raise SwapError(
                     f"the swap failed {attempts} times within {timeout:g} s: {problem}. "
                     f"{_UNTOUCHED}",
-                    sessions=_sessions(terminator, renames),
+                    sessions=sessions_of(terminator, oids),
                 )
-            _wait_for_the_ended(terminator, renames, deadline)
+            wait_for_the_ended(terminator, oids, deadline)
 
 
 _UNTOUCHED = "The live database is as it was. See who holds it in pg_stat_activity, then try again."
@@ -125,37 +122,38 @@ _UNTOUCHED = "The live database is as it was. See who holds it in pg_stat_activi
 def _attempt(
     swapper: psycopg.Connection,
     terminator: psycopg.Connection,
-    renames: t.Sequence[Rename],
+    oids: t.Sequence[int],
     batch: str,
 ) -> float:
     """Seconds for which new sessions waited."""
-    started: float | None = None
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        done = pool.submit(swapper.execute, batch)
+    keeper = Doorkeeper(terminator, oids, swapper.info.backend_pid)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, keeper.holding_back():
         sent = time.monotonic()
+        done = pool.submit(swapper.execute, batch)
+        hindrance = _end_sessions(keeper, done)
+        try:
+            done.result()
+        except psycopg.Error as exc:
+            raise (hindrance or exc) from exc
+        return time.monotonic() - sent
+
+
+def _end_sessions(
+    keeper: Doorkeeper, done: concurrent.futures.Future[t.Any]
+) -> psycopg.Error | None:
+    """End sessions until the swap is done; why that was not possible, if it was not.
+
+    The swap is on its way and may succeed all the same, so its result is what counts.
+    """
+    try:
         while not done.done():
-            for rename in renames:
-                ended = terminator.execute(
-                    _TERMINATE, {"oid": rename.oid, "swapper": swapper.info.backend_pid}
-                ).fetchone()
-                if started is None and ended and ended[0]:
-                    started = time.monotonic()
+            keeper.end_sessions()
             concurrent.futures.wait([done], timeout=_POLL)
-        done.result()
-    return time.monotonic() - (started or sent)
-
-
-def _vacate(terminator: psycopg.Connection, renames: t.Sequence[Rename], deadline: float) -> None:
-    """End the sessions of databases that no client uses, before those of clients have to wait."""
-    while time.monotonic() < deadline:
-        row = terminator.execute(
-            "SELECT count(*), count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-            " WHERE datid = ANY(%s) AND usesysid IS NOT NULL",
-            [[rename.oid for rename in renames]],
-        ).fetchone()
-        if row is None or not row[0]:
-            return
-        time.sleep(_POLL)
+    except psycopg.Error as exc:
+        return exc
+    finally:
+        keeper.let_go()
+    return None
 
 
 def _batch(renames: t.Sequence[Rename], before: t.Sequence[str], after: t.Sequence[str]) -> str:
@@ -199,39 +197,3 @@ END"""  # noqa: S608 - literals
 def literal(text: str) -> str:
     """``text`` as a SQL literal."""
     return sql.Literal(text).as_string(None).strip()
-
-
-def _wait_for_the_ended(
-    terminator: psycopg.Connection, renames: t.Sequence[Rename], deadline: float
-) -> None:
-    """Let sessions that are ending be gone before newcomers are kept waiting again."""
-    time.sleep(min(_PAUSE_SECONDS, max(deadline - time.monotonic(), 0)))
-    oids = [rename.oid for rename in renames]
-    pids = [
-        pid
-        for (pid,) in terminator.execute(
-            "SELECT pid FROM pg_stat_activity WHERE datid = ANY(%s)", [oids]
-        )
-    ]
-    while time.monotonic() < deadline:
-        left = terminator.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s) AND datid = ANY(%s)"
-            " AND state_change < now() - interval '1 s'",
-            [pids, oids],
-        ).fetchone()
-        if left is None or not left[0]:
-            return
-        time.sleep(0.2)
-
-
-def _sessions(
-    connection: psycopg.Connection, renames: t.Sequence[Rename]
-) -> list[dict[str, t.Any]]:
-    """Who is connected to the databases, as evidence."""
-    cursor = connection.execute(
-        "SELECT pid, usename, application_name, backend_type, state FROM pg_stat_activity"
-        " WHERE datid = ANY(%s) ORDER BY pid LIMIT 50",
-        [[rename.oid for rename in renames]],
-    )
-    names = [column.name for column in cursor.description or ()]
-    return [dict(zip(names, row)) for row in cursor]
