@@ -208,19 +208,24 @@ def manifest_of(backup: Path) -> dict[str, Any]:
     return document
 
 
-@pytest.fixture(scope="session")
-def old_postgres_server(world_readable_tmp: Path) -> Iterator[PostgresServer]:
-    """PostgreSQL 15 of Debian, once for the whole session."""
+def debian_postgres(folder: Path, name: str) -> PostgresServer:
+    """An initialised cluster of Debian's PostgreSQL 15 below ``folder``, not yet started."""
     if not (_DEBIAN / "postgres").exists():
         pytest.skip(f"there is no PostgreSQL 15 in {_DEBIAN}")
     cluster = Cluster(
         bin_dir=_DEBIAN,
-        data_dir=world_readable_tmp / "data-15",
+        data_dir=folder / name,
         port=free_port(),
         account=server_account(),
     )
     cluster.initialise("p w'15")
-    server = PostgresServer(cluster, "p w'15")
+    return PostgresServer(cluster, "p w'15")
+
+
+@pytest.fixture(scope="session")
+def old_postgres_server(world_readable_tmp: Path) -> Iterator[PostgresServer]:
+    """PostgreSQL 15 of Debian, once for the whole session."""
+    server = debian_postgres(world_readable_tmp, "data-15")
     process = server.start(fsync="off", max_connections=200, max_prepared_transactions=5)
     yield server
     stop(process)
