@@ -23,7 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.module_runner import start_module
-from tests.pg_restoring import Crowd
+from tests.pg_crowd import Crowd
 from tests.real_servers import PostgresServer, new_postgres, stop
 
 # About one MiB of tables and indexes for each unit.

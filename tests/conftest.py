@@ -26,6 +26,7 @@ pytest_plugins = [
     "tests.breaker_client",
     "tests.actuator",
     "tests.pg_restoring",
+    "tests.pg_two_contents",
     "tests.proxies",
     "tests.unleash",
 ]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from psycopg import sql
 
+from ansible_collections.sre.rollback.plugins.module_utils._pg_dump_files import verify_files
+from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
+    Manifest,
+    manifest_text,
+    read_manifest,
+)
 from rollback_playbook.lab.postgresql import Cluster, server_account
 from tests.module_runner import ModuleResult, RunModule
 from tests.real_servers import PostgresServer, free_port, stop
@@ -23,7 +25,10 @@ from tests.real_servers import PostgresServer, free_port, stop
 _DEBIAN = Path("/usr/lib/postgresql/15/bin")
 _NUMBERS = itertools.count(1)
 
-# Names that break every script which builds SQL or shell commands out of them.
+RESTORE_ID = "2026-11-22T04-40-12Z-full-lab-3f2a"
+HAS_ROWS = [{"name": "there are rows", "query": "SELECT count(*) > 0 FROM t", "expected": True}]
+
+# A name that breaks every script which builds SQL or shell commands out of it.
 AWKWARD = 'Laden "a"\'b ü$x;--'
 
 SCHEMA = r'''
@@ -89,59 +94,6 @@ REFRESH MATERIALIZED VIEW report;
 """
 
 
-_CLIENT = """
-import json, sys, threading, time, psycopg
-conninfo, query, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
-end, seen = threading.Event(), []
-def work():
-    while not end.is_set():
-        began = time.time()
-        try:
-            with psycopg.connect(conninfo, connect_timeout=30) as connection:
-                answer = connection.execute(query).fetchone()[0]
-        except psycopg.Error:
-            answer = None
-        seen.append((began, time.time(), answer))
-crowd = [threading.Thread(target=work) for _ in range(threads)]
-for one in crowd: one.start()
-sys.stdin.read()
-end.set()
-for one in crowd: one.join()
-print(json.dumps(seen))
-"""
-
-
-class Crowd:
-    """64 clients that connect, ask and leave in a tight loop, in four processes."""
-
-    def __init__(self, server: PostgresServer, database: str, query: str) -> None:
-        conninfo = psycopg.conninfo.make_conninfo(
-            host="127.0.0.1",
-            port=server.port,
-            user="postgres",
-            password=server.password,
-            dbname=database,
-        )
-        self._clients = [
-            subprocess.Popen(
-                [sys.executable, "-c", _CLIENT, conninfo, query, "16"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(4)
-        ]
-
-    def seen(self) -> list[tuple[float, float, Any]]:
-        """Stop; when each asked, when it was answered, and what: None for an error."""
-        time.sleep(1)
-        outputs = [client.communicate()[0] for client in self._clients]
-        return sorted(
-            (tuple(each) for output in outputs for each in json.loads(output)),
-            key=lambda each: each[1],
-        )
-
-
 @dataclass(frozen=True)
 class Shop:
     """A live database on a server, the folder of its backups, and the modules run on it."""
@@ -201,6 +153,27 @@ class Shop:
                 connection.execute(
                     sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
                 )
+
+
+def damage(shop: Shop) -> None:
+    """What the backup of a fixture's ``shop`` undoes."""
+    shop.write("DELETE FROM t WHERE id = 1; UPDATE t SET v = 'damaged'")
+
+
+def content_of(shop: Shop, database: str | None = None) -> str:
+    """The values of the fixture's table, ``a,b,c`` when it is whole."""
+    value: str = shop.one("SELECT string_agg(v, ',' ORDER BY id) FROM t", database)
+    return value
+
+
+def doctored(backup: Path, **changes: Any) -> None:
+    """Write another manifest, whose own checksum is right."""
+    manifest = read_manifest(backup)
+    changed = Manifest(
+        **{**{name: getattr(manifest, name) for name in Manifest.__dataclass_fields__}, **changes}
+    )
+    (backup / "manifest.json").write_text(manifest_text(changed))
+    verify_files(backup, changed)
 
 
 def manifest_of(backup: Path) -> dict[str, Any]:

@@ -22,3 +22,29 @@ attributes:
     support: full
     platforms: posix
 """
+
+    # Of a module that does all of it and has nothing to add.
+    FULL = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+"""
+
+    # Of a module that only looks.
+    READ_ONLY = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+    details: Reads only.
+  diff_mode:
+    support: none
+    details: Changes nothing.
+  idempotent:
+    support: full
+"""

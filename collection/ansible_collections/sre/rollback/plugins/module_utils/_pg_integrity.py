@@ -46,6 +46,16 @@ class Finding:
     elapsed: float
 
 
+def checks_argument_spec() -> dict[str, t.Any]:
+    """The option of the documentation fragment ``sre.rollback._checks``."""
+    options = {
+        "name": {"type": "str", "required": True},
+        "query": {"type": "str", "required": True},
+        "expected": {"type": "raw", "required": True},
+    }
+    return {"type": "list", "elements": "dict", "options": options}
+
+
 def parse_checks(given: t.Sequence[t.Mapping[str, t.Any]]) -> list[Check]:
     """The checks of a module's parameters; raises RollbackError for two of one name."""
     names = [check["name"] for check in given]

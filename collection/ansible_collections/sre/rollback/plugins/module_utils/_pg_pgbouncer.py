@@ -29,6 +29,18 @@ with contextlib.suppress(ImportError):  # require_psycopg() in the module says s
 _ADMIN = "pgbouncer"
 
 
+def pooler_argument_spec() -> dict[str, t.Any]:
+    """The options of the documentation fragment ``sre.rollback._pgbouncer``."""
+    return {
+        "pgbouncer_login_host": {"type": "str"},
+        "pgbouncer_login_port": {"type": "int", "default": 6432},
+        "pgbouncer_login_user": {"type": "str"},
+        "pgbouncer_login_password": {"type": "str", "no_log": True},
+        "pgbouncer_database": {"type": "str"},
+        "pgbouncer_timeout": {"type": "float", "default": 2},
+    }
+
+
 class PoolerError(RollbackError):
     """PgBouncer cannot be reached, or did not do what it was told."""
 
@@ -112,3 +124,19 @@ class Pooler:
             ) from exc
         with contextlib.closing(connection):
             yield connection
+
+
+def pooler_of(params: t.Mapping[str, t.Any]) -> Pooler | None:
+    """The PgBouncer whose clients shall wait, if there is one."""
+    if not params["pgbouncer_login_host"]:
+        return None
+    login = {
+        "login_host": params["pgbouncer_login_host"],
+        "login_port": params["pgbouncer_login_port"],
+        "login_user": params["pgbouncer_login_user"] or params["login_user"],
+        "login_password": params["pgbouncer_login_password"] or params["login_password"],
+        "ssl_mode": params["ssl_mode"],
+        "ca_cert": params["ca_cert"],
+    }
+    name = params["pgbouncer_database"] or params["database"]
+    return Pooler(login, name, params["pgbouncer_timeout"])

@@ -14,7 +14,7 @@ import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.sre.rollback.plugins.module_utils._pg_integrity import Check
+from ansible_collections.sre.rollback.plugins.module_utils._pg_integrity import Check, parse_checks
 from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     KEPT,
     STAGED,
@@ -22,9 +22,10 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     of_database,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import Manifest, now
-from ansible_collections.sre.rollback.plugins.module_utils._pg_pgbouncer import Pooler
+from ansible_collections.sre.rollback.plugins.module_utils._pg_pgbouncer import Pooler, pooler_of
 from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import RefusedError
 from ansible_collections.sre.rollback.plugins.module_utils._pg_progress import Progress
+from ansible_collections.sre.rollback.plugins.module_utils._pg_stage_plan import AMCHECK
 
 MODULE = "sre.rollback.pg_restore_verified"
 
@@ -78,6 +79,75 @@ class Outcome:
     predicted: dict[str, t.Any] | None = None
     rows: dict[str, t.Any] | None = None
     warnings: list[str] = field(default_factory=list)
+
+
+def restoring_argument_spec() -> dict[str, t.Any]:
+    """The options of the documentation fragment ``sre.rollback._restoring``."""
+    return {
+        "jobs": {"type": "int", "default": 2},
+        "check_timeout": {"type": "float", "default": 60},
+        "amcheck": {"type": "str", "choices": list(AMCHECK), "default": "indexes"},
+        "keep_predecessors": {"type": "int", "default": 2},
+        "keep_staged": {"type": "int", "default": 2},
+        "accept": {
+            "type": "list",
+            "elements": "str",
+            "choices": ["replication_slots", "publications", "subscriptions"],
+            "default": [],
+        },
+        "swap_timeout": {"type": "float", "default": 30},
+        "lock_timeout": {"type": "float", "default": 10},
+        "maintenance_work_mem": {"type": "str", "default": "256MB"},
+        "maintenance_db": {"type": "str", "default": "postgres"},
+        "progress_path": {"type": "path"},
+    }
+
+
+def request_of(params: t.Mapping[str, t.Any], progress: Progress) -> Request:
+    """Raises RollbackError for values that make no sense."""
+    if params["jobs"] < 1 or params["keep_predecessors"] < 1 or params["keep_staged"] < 0:
+        raise RefusedError(
+            "jobs and keep_predecessors must be at least 1, keep_staged at least 0. Without a "
+            "predecessor there is no way back. Nothing was changed."
+        )
+    if params["scope"] == "rows":
+        _refuse_rows(params)
+    backup = params["backup"]
+    given = params["restore_id"]
+    return Request(
+        login=params,
+        maintenance=maintenance_database(params["database"], params["maintenance_db"]),
+        database=params["database"],
+        backup=Path(backup) if backup else None,
+        restore_id=given or ("" if params["state"] == "previous" else new_restore_id()),
+        predecessor=params["predecessor"],
+        jobs=params["jobs"],
+        checks=parse_checks(params["checks"]),
+        check_timeout=params["check_timeout"],
+        amcheck=params["amcheck"],
+        memory=params["maintenance_work_mem"],
+        accept=params["accept"],
+        keep_predecessors=params["keep_predecessors"],
+        keep_staged=params["keep_staged"],
+        swap_timeout=params["swap_timeout"],
+        lock_timeout=params["lock_timeout"],
+        progress=progress,
+        schema_only=params["scope"] == "schema_only",
+        table=params["table"],
+        predicate=params["predicate"],
+        pooler=pooler_of(params),
+    )
+
+
+def _refuse_rows(params: t.Mapping[str, t.Any]) -> None:
+    if params["state"] not in ("live", "previous"):
+        raise RefusedError(
+            f"rows have no state {params['state']}, only live and previous. Nothing was changed."
+        )
+    if params["state"] == "live" and not (params["table"] and params["predicate"].strip()):
+        raise RefusedError(
+            "scope=rows needs a table and a predicate (true is all rows). Nothing was changed."
+        )
 
 
 def new_restore_id() -> str:

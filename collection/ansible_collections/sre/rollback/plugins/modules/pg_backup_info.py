@@ -33,15 +33,7 @@ notes:
     what it is a backup of.
 extends_documentation_fragment:
   - sre.rollback._attributes
-attributes:
-  check_mode:
-    support: full
-    details: Reads only.
-  diff_mode:
-    support: none
-    details: Changes nothing.
-  idempotent:
-    support: full
+  - sre.rollback._attributes.read_only
 seealso:
   - module: sre.rollback.pg_backup_verified
   - module: sre.rollback.pg_restore_verified

@@ -48,16 +48,8 @@ options:
     default: postgres
 extends_documentation_fragment:
   - sre.rollback._attributes
+  - sre.rollback._attributes.read_only
   - sre.rollback._postgres
-attributes:
-  check_mode:
-    support: full
-    details: Reads only.
-  diff_mode:
-    support: none
-    details: Changes nothing.
-  idempotent:
-    support: full
 seealso:
   - module: sre.rollback.pg_salvage
   - module: sre.rollback.pg_restore_verified

@@ -24,38 +24,16 @@ options:
     required: true
   checks:
     description: The queries. Without any, the outcome is V(inconclusive).
-    type: list
-    elements: dict
     required: true
-    suboptions:
-      name:
-        description: What holds when the answer is as expected.
-        type: str
-        required: true
-      query:
-        description: A query that answers one row with one column.
-        type: str
-        required: true
-      expected:
-        description: The answer on good data.
-        type: raw
-        required: true
   timeout:
     description: Seconds each query may take.
     type: float
     default: 60
 extends_documentation_fragment:
   - sre.rollback._attributes
+  - sre.rollback._attributes.read_only
   - sre.rollback._postgres
-attributes:
-  check_mode:
-    support: full
-    details: Reads only.
-  diff_mode:
-    support: none
-    details: Changes nothing.
-  idempotent:
-    support: full
+  - sre.rollback._checks
 seealso:
   - module: sre.rollback.health_gate
   - module: sre.rollback.pg_restore_verified
@@ -115,6 +93,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 from ansible_collections.sre.rollback.plugins.module_utils._pg_integrity import (
     FAILED,
+    checks_argument_spec,
     overall,
     parse_checks,
     run_checks,
@@ -127,15 +106,10 @@ from ansible_collections.sre.rollback.plugins.module_utils._postgres import (
 
 
 def argument_spec() -> dict:
-    check = {
-        "name": {"type": "str", "required": True},
-        "query": {"type": "str", "required": True},
-        "expected": {"type": "raw", "required": True},
-    }
     return {
         **postgres_argument_spec(),
         "database": {"type": "str", "required": True},
-        "checks": {"type": "list", "elements": "dict", "required": True, "options": check},
+        "checks": {**checks_argument_spec(), "required": True},
         "timeout": {"type": "float", "default": 60},
     }
 

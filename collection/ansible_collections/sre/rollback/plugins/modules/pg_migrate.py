@@ -97,14 +97,8 @@ notes:
   - Going down can delete data. Make a backup first; RV(undo) brings back the schema alone.
 extends_documentation_fragment:
   - sre.rollback._attributes
+  - sre.rollback._attributes.full
   - sre.rollback._postgres
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
 seealso:
   - module: sre.rollback.pg_backup_verified
 """

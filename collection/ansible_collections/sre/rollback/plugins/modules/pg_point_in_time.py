@@ -90,14 +90,10 @@ notes:
   - The whole cluster is restored, so there must be room for all of its databases.
 extends_documentation_fragment:
   - sre.rollback._attributes
+  - sre.rollback._attributes.full
 attributes:
   check_mode:
-    support: full
     details: Looks for pgBackRest, the programs, a base backup before the moment and disk space.
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
 seealso:
   - module: sre.rollback.pg_backup_verified
   - module: sre.rollback.pg_restore_verified

@@ -89,110 +89,15 @@ options:
       - When it is left out, the one that O(restore_id) displaced, or else the one displaced last.
     type: str
     default: ""
-  jobs:
-    description: Processes of C(pg_restore), and sessions that prove.
-    type: int
-    default: 2
   checks:
     description: Queries with an expected value that the restored database has to pass.
-    type: list
-    elements: dict
     default: []
-    suboptions:
-      name:
-        description: What holds when the answer is as expected.
-        type: str
-        required: true
-      query:
-        description: A query that answers one row with one column.
-        type: str
-        required: true
-      expected:
-        description: The answer on good data.
-        type: raw
-        required: true
-  check_timeout:
-    description: Seconds each of O(checks) may take.
-    type: float
-    default: 60
-  amcheck:
-    description:
-      - How the indexes of the restored database are checked with PostgreSQL's C(amcheck).
-      - V(indexes) checks the structure of every B-tree index. V(heapallindexed) checks also that
-        every row is in them, which takes longer. V(none) needs no superuser.
-    type: str
-    choices: [none, indexes, heapallindexed]
-    default: indexes
-  keep_predecessors:
-    description:
-      - Databases to keep that were live before; at least V(1). The oldest ones beyond are dropped
-        after a swap, unless somebody is connected to them.
-    type: int
-    default: 2
-  keep_staged:
-    description:
-      - Staged databases of different backups to keep. The oldest ones beyond are dropped once a new
-        one is proved. V(0) keeps all.
-    type: int
-    default: 2
-  accept:
-    description: What may stay behind with the predecessor. Without it, the restore is refused.
-    type: list
-    elements: str
-    choices: [replication_slots, publications, subscriptions]
-    default: []
-  swap_timeout:
-    description:
-      - Seconds within which the swap has to be possible. Sessions that cannot be ended at once make
-        it try again; new sessions wait for at most 4 seconds at a time.
-    type: float
-    default: 30
-  lock_timeout:
-    description: Seconds to wait for another restore of O(database) to end.
-    type: float
-    default: 10
-  maintenance_work_mem:
-    description: Memory of each job of C(pg_restore) for building indexes.
-    type: str
-    default: 256MB
-  maintenance_db:
-    description: Database to connect to while the live one is renamed.
-    type: str
-    default: postgres
-  pgbouncer_login_host:
-    description:
-      - Host of a PgBouncer in front of the live database. Its clients wait while the names are
-        exchanged, instead of having to connect anew. Left out, no PgBouncer is told anything.
-      - A PgBouncer that this module paused is resumed also when the swap fails, and by the next
-        run when this one is killed. One that somebody else paused stays paused.
-    type: str
-  pgbouncer_login_port:
-    description: Port of PgBouncer.
-    type: int
-    default: 6432
-  pgbouncer_login_user:
-    description: One of PgBouncer's C(admin_users); O(login_user) when it is left out.
-    type: str
-  pgbouncer_login_password:
-    description: Password of O(pgbouncer_login_user); O(login_password) when it is left out.
-    type: str
-  pgbouncer_database:
-    description: What PgBouncer calls the database; O(database) when it is left out.
-    type: str
-  pgbouncer_timeout:
-    description:
-      - Seconds that transactions which run through PgBouncer have to end. Those that do not are
-        ended with their sessions.
-    type: float
-    default: 2
-  progress_path:
-    description:
-      - File that says how far the restore is, as JSON with C(phase), C(percent), C(bytes),
-        C(total_bytes), C(elapsed) and C(remaining) (seconds). It is whole at any moment.
-    type: path
 extends_documentation_fragment:
   - sre.rollback._attributes
   - sre.rollback._postgres
+  - sre.rollback._checks
+  - sre.rollback._restoring
+  - sre.rollback._pgbouncer
 attributes:
   check_mode:
     support: full
@@ -388,9 +293,8 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
-from ansible_collections.sre.rollback.plugins.module_utils._pg_integrity import parse_checks
-from ansible_collections.sre.rollback.plugins.module_utils._pg_pgbouncer import Pooler
-from ansible_collections.sre.rollback.plugins.module_utils._pg_preflight import RefusedError
+from ansible_collections.sre.rollback.plugins.module_utils._pg_integrity import checks_argument_spec
+from ansible_collections.sre.rollback.plugins.module_utils._pg_pgbouncer import pooler_argument_spec
 from ansible_collections.sre.rollback.plugins.module_utils._pg_progress import Progress
 from ansible_collections.sre.rollback.plugins.module_utils._pg_rehearse import proved
 from ansible_collections.sre.rollback.plugins.module_utils._pg_restore import (
@@ -401,9 +305,8 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_restore import (
 from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_previous import previous
 from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_request import (
     Outcome,
-    Request,
-    maintenance_database,
-    new_restore_id,
+    request_of,
+    restoring_argument_spec,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_rows_states import (
     rows_live,
@@ -421,11 +324,6 @@ _OPTIONAL = ("predicted", "rows", "downtime_ms", "swap_attempts", "backup", "und
 
 
 def argument_spec() -> dict[str, t.Any]:
-    check = {
-        "name": {"type": "str", "required": True},
-        "query": {"type": "str", "required": True},
-        "expected": {"type": "raw", "required": True},
-    }
     return {
         **postgres_argument_spec(),
         "database": {"type": "str", "required": True},
@@ -440,97 +338,10 @@ def argument_spec() -> dict[str, t.Any]:
         "predicate": {"type": "str", "default": ""},
         "restore_id": {"type": "str", "default": ""},
         "predecessor": {"type": "str", "default": ""},
-        "jobs": {"type": "int", "default": 2},
-        "checks": {"type": "list", "elements": "dict", "default": [], "options": check},
-        "check_timeout": {"type": "float", "default": 60},
-        "amcheck": {
-            "type": "str",
-            "choices": ["none", "indexes", "heapallindexed"],
-            "default": "indexes",
-        },
-        "keep_predecessors": {"type": "int", "default": 2},
-        "keep_staged": {"type": "int", "default": 2},
-        "accept": {
-            "type": "list",
-            "elements": "str",
-            "choices": ["replication_slots", "publications", "subscriptions"],
-            "default": [],
-        },
-        "swap_timeout": {"type": "float", "default": 30},
-        "lock_timeout": {"type": "float", "default": 10},
-        "maintenance_work_mem": {"type": "str", "default": "256MB"},
-        "maintenance_db": {"type": "str", "default": "postgres"},
-        "pgbouncer_login_host": {"type": "str"},
-        "pgbouncer_login_port": {"type": "int", "default": 6432},
-        "pgbouncer_login_user": {"type": "str"},
-        "pgbouncer_login_password": {"type": "str", "no_log": True},
-        "pgbouncer_database": {"type": "str"},
-        "pgbouncer_timeout": {"type": "float", "default": 2},
-        "progress_path": {"type": "path"},
+        "checks": {**checks_argument_spec(), "default": []},
+        **restoring_argument_spec(),
+        **pooler_argument_spec(),
     }
-
-
-def request_of(params: t.Mapping[str, t.Any], progress: Progress) -> Request:
-    """Raises RollbackError for values that make no sense."""
-    if params["jobs"] < 1 or params["keep_predecessors"] < 1 or params["keep_staged"] < 0:
-        raise RefusedError(
-            "jobs and keep_predecessors must be at least 1, keep_staged at least 0. Without a "
-            "predecessor there is no way back. Nothing was changed."
-        )
-    if params["scope"] == "rows":
-        _refuse_rows(params)
-    backup = params["backup"]
-    given = params["restore_id"]
-    return Request(
-        login=params,
-        maintenance=maintenance_database(params["database"], params["maintenance_db"]),
-        database=params["database"],
-        backup=Path(backup) if backup else None,
-        restore_id=given or ("" if params["state"] == "previous" else new_restore_id()),
-        predecessor=params["predecessor"],
-        jobs=params["jobs"],
-        checks=parse_checks(params["checks"]),
-        check_timeout=params["check_timeout"],
-        amcheck=params["amcheck"],
-        memory=params["maintenance_work_mem"],
-        accept=params["accept"],
-        keep_predecessors=params["keep_predecessors"],
-        keep_staged=params["keep_staged"],
-        swap_timeout=params["swap_timeout"],
-        lock_timeout=params["lock_timeout"],
-        progress=progress,
-        schema_only=params["scope"] == "schema_only",
-        table=params["table"],
-        predicate=params["predicate"],
-        pooler=pooler_of(params),
-    )
-
-
-def _refuse_rows(params: t.Mapping[str, t.Any]) -> None:
-    if params["state"] not in _ROWS_STATES:
-        raise RefusedError(
-            f"rows have no state {params['state']}, only live and previous. Nothing was changed."
-        )
-    if params["state"] == "live" and not (params["table"] and params["predicate"].strip()):
-        raise RefusedError(
-            "scope=rows needs a table and a predicate (true is all rows). Nothing was changed."
-        )
-
-
-def pooler_of(params: t.Mapping[str, t.Any]) -> Pooler | None:
-    """The PgBouncer whose clients shall wait, if there is one."""
-    if not params["pgbouncer_login_host"]:
-        return None
-    login = {
-        "login_host": params["pgbouncer_login_host"],
-        "login_port": params["pgbouncer_login_port"],
-        "login_user": params["pgbouncer_login_user"] or params["login_user"],
-        "login_password": params["pgbouncer_login_password"] or params["login_password"],
-        "ssl_mode": params["ssl_mode"],
-        "ca_cert": params["ca_cert"],
-    }
-    name = params["pgbouncer_database"] or params["database"]
-    return Pooler(login, name, params["pgbouncer_timeout"])
 
 
 def result_of(outcome: Outcome, progress: Progress) -> dict[str, t.Any]:

@@ -113,17 +113,13 @@ notes:
   - Column values of rows are not returned, keys of refused rows are.
 extends_documentation_fragment:
   - sre.rollback._attributes
+  - sre.rollback._attributes.full
   - sre.rollback._postgres
 attributes:
   check_mode:
-    support: full
     details:
       - In check mode O(state=merged) compares and decides, with temporary tables in O(reference)
         and without locks on its tables.
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
 seealso:
   - module: sre.rollback.pg_restore_verified
   - module: sre.rollback.pg_backup_info

@@ -28,15 +28,7 @@ options:
     required: true
 extends_documentation_fragment:
   - sre.rollback._attributes
-attributes:
-  check_mode:
-    support: full
-    details: Reads only.
-  diff_mode:
-    support: none
-    details: Changes nothing.
-  idempotent:
-    support: full
+  - sre.rollback._attributes.read_only
 seealso:
   - module: sre.rollback.pg_restore_verified
 """

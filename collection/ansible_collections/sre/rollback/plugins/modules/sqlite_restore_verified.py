@@ -46,22 +46,7 @@ options:
     required: true
   checks:
     description: Queries that must answer the expected value on the copy.
-    type: list
-    elements: dict
     default: []
-    suboptions:
-      name:
-        description: What holds when the answer is as expected.
-        type: str
-        required: true
-      query:
-        description: A query that answers one row with one column.
-        type: str
-        required: true
-      expected:
-        description: The answer on good data.
-        type: raw
-        required: true
   foreign_keys:
     description: Whether a row that points at a missing one makes the backup unusable.
     type: bool
@@ -81,6 +66,7 @@ notes:
     letter in a row, is found by O(checks) only.
 extends_documentation_fragment:
   - sre.rollback._attributes
+  - sre.rollback._checks
 attributes:
   check_mode:
     support: full
@@ -167,7 +153,10 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
-from ansible_collections.sre.rollback.plugins.module_utils._pg_integrity import parse_checks
+from ansible_collections.sre.rollback.plugins.module_utils._pg_integrity import (
+    checks_argument_spec,
+    parse_checks,
+)
 from ansible_collections.sre.rollback.plugins.module_utils._sqlite import (
     Proof,
     prove,
@@ -195,16 +184,7 @@ def argument_spec() -> dict[str, t.Any]:
         "backup": {"type": "path"},
         "state": {"type": "str", "choices": ["live", "previous"], "default": "live"},
         "restore_id": {"type": "str", "required": True},
-        "checks": {
-            "type": "list",
-            "elements": "dict",
-            "default": [],
-            "options": {
-                "name": {"type": "str", "required": True},
-                "query": {"type": "str", "required": True},
-                "expected": {"type": "raw", "required": True},
-            },
-        },
+        "checks": {**checks_argument_spec(), "default": []},
         "foreign_keys": {"type": "bool", "default": True},
         "lock_timeout": {"type": "float", "default": 5.0},
         "force": {"type": "bool", "default": False},
