@@ -65,6 +65,7 @@ def test_rows_written_since_the_backup_are_counted_by_their_numbers(look: Look) 
     assert not result["exact"]
     assert _counts(result) == {"public.orders": ("by_key", 1284, None, 0)}
     assert result["summary"].startswith("restoring this backup loses 1,284 orders written since ")
+    assert result["basis"].startswith("an estimate, because this backup is not staged: ")
     assert "changed rows are counted when" in result["basis"]
 
 
@@ -103,6 +104,26 @@ def test_tables_that_came_or_went_since_are_named(look: Look) -> None:
         "public.old": ("by_rows", 0, 0, 1),
     }
     assert "table public.old, which is gone, comes back with 1 row" in result["summary"]
+
+
+def test_rows_that_a_restore_kept_are_no_rows_that_users_wrote(
+    shop: Shop, run_module: RunModule
+) -> None:
+    backup = shop.backup()
+    shop.write("UPDATE orders SET total = 0 WHERE id <= 7")
+    restored = shop.restored(
+        backup=str(backup), restore_id="r1", scope="rows", table="orders", predicate="id < 50"
+    )
+    asked = shop.args(backup=str(backup))
+
+    estimated = run_module("pg_data_at_risk", asked)
+    shop.restored(backup=str(backup), restore_id="r2", state="staged")
+    compared = run_module("pg_data_at_risk", asked)
+
+    kept = restored["rows"]["kept"].split(".", 1)[1].strip('"')
+    assert shop.one(f'SELECT count(*) FROM "{kept}"') == 7
+    assert estimated["tables"] == compared["tables"] == []
+    assert compared["exact"]
 
 
 def test_nothing_written_is_said_as_far_as_it_is_known(look: Look) -> None:
@@ -171,7 +192,7 @@ def test_staged_backup_gives_exact_figures_of_changed_rows_too(
     assert "audit has no key" in result["summary"]
 
 
-def test_staged_backup_that_takes_too_long_to_compare_is_counted_the_other_way(
+def test_staged_backup_that_cannot_be_compared_is_counted_the_other_way(
     shop: Shop, run_module: RunModule
 ) -> None:
     backup = shop.backup()
@@ -182,8 +203,24 @@ def test_staged_backup_that_takes_too_long_to_compare_is_counted_the_other_way(
         result = run_module("pg_data_at_risk", shop.args(backup=str(backup)))
 
     assert not result["exact"]
+    assert result["basis"].startswith("an estimate, because this backup is staged and could not be")
     assert _counts(result)["public.orders"] == ("by_key", 1, None, 0)
     assert _counts(result)["public.audit"][0] == "unknown"
+
+
+def test_staged_backup_that_takes_too_long_to_compare_gives_an_estimate_and_says_so(
+    shop: Shop, run_module: RunModule
+) -> None:
+    backup = shop.backup()
+    shop.restored(backup=str(backup), state="staged")
+
+    result = run_module("pg_data_at_risk", shop.args(backup=str(backup), timeout=0.001))
+
+    assert not result["exact"]
+    assert result["basis"].startswith(
+        "an estimate, because this backup is staged and comparing every row with it takes longer "
+        "than 0.001 s: "
+    )
 
 
 def test_backup_that_is_not_there_is_refused_in_words(shop: Shop, run_module: RunModule) -> None:

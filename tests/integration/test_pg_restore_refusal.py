@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 
 from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_lock import lock_key
@@ -187,9 +188,13 @@ def test_restore_needs_no_superuser(shop: Shop) -> None:
     try:
         backup = shop.backup(**login)
         damage(shop)
-        with shop.server.connect(shop.name):
-            shop.write("ALTER TABLE t ADD x int")
-        shop.restored(backup=str(backup), restore_id="r1", amcheck="none", **login)
+        with shop.server.connect() as connection:
+            connection.execute("CREATE ROLE customer LOGIN PASSWORD 'owner-password'")
+        customer = {"user": "customer", "password": "owner-password", "dbname": shop.name}
+        with psycopg.connect(host="127.0.0.1", port=shop.server.port, **customer) as session:
+            shop.restored(backup=str(backup), restore_id="r1", amcheck="none", **login)
+            with pytest.raises(psycopg.OperationalError):
+                session.execute("SELECT 1")
         assert content_of(shop) == "a,b,c"
         shop.restored(restore_id="r1", state="previous", **login)
         assert content_of(shop) == "damaged,damaged"
@@ -197,6 +202,7 @@ def test_restore_needs_no_superuser(shop: Shop) -> None:
         shop.drop()
         with shop.server.connect() as connection:
             connection.execute("DROP ROLE owner")
+            connection.execute("DROP ROLE IF EXISTS customer")
 
 
 def test_restore_does_not_touch_a_foreign_database_in_its_place(shop: Shop) -> None:
