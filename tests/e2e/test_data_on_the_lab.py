@@ -45,6 +45,25 @@ def test_damaged_rows_come_back_and_what_users_wrote_since_stays(working: Operat
     assert working.types("incidents", "verify", "last").returncode == 0
 
 
+def test_undo_puts_the_damaged_rows_back_and_a_second_restore_mends_them_again(
+    working: Operator,
+) -> None:
+    assert working.types("backups", "create", "-i", "lab").returncode == 0
+    before = _orders(working)
+    damage_orders(working.lab)
+    damaged = _orders(working)
+    assert working.types("data-corruption", "-i", "lab", "-e", *FAULT.variables).returncode == 0
+
+    undone = working.types("undo", "last")
+
+    assert undone.returncode == 0, undone.stderr
+    assert _orders(working) == damaged
+    again = working.types("data-corruption", "-i", "lab", "-e", *FAULT.variables)
+    assert again.returncode == 0, again.stderr
+    assert _orders(working) == before
+    assert working.types("incidents", "verify", "last").returncode == 0
+
+
 def test_damage_that_nobody_described_is_refused_with_an_example(working: Operator) -> None:
     before = working.fingerprint()
 
