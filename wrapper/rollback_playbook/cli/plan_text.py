@@ -91,7 +91,8 @@ def risk_text(risk: Any) -> str:
     if isinstance(risk, Mapping):
         for name in ("summary", "words", "text"):
             if risk.get(name):
-                return str(risk[name])
+                estimated = risk.get("exact") is False and risk.get("basis")
+                return f"{risk[name]} ({risk['basis']})" if estimated else str(risk[name])
         return ", ".join(f"{name}: {value}" for name, value in risk.items())
     if isinstance(risk, (list, tuple)):
         return "; ".join(map(str, risk))
