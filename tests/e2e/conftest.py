@@ -28,15 +28,19 @@ class Operator:
     lab: Lab
     state_dir: Path
 
-    def types(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        """``rollback-playbook ARGV``, without a terminal."""
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "ROLLBACK_LAB_DIR": str(self.lab.directory),
+            "ROLLBACK_PLAYBOOK_STATE_DIR": str(self.state_dir),
+        }
+
+    def types(self, *argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """``rollback-playbook ARGV``, without a terminal; ``environment`` is added to ours."""
         return subprocess.run(
             [sys.executable, "-m", "rollback_playbook", *argv],
-            env={
-                **os.environ,
-                "ROLLBACK_LAB_DIR": str(self.lab.directory),
-                "ROLLBACK_PLAYBOOK_STATE_DIR": str(self.state_dir),
-            },
+            env={**self.environment, **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -126,11 +126,12 @@ def test_application_with_damaged_data_is_not_called_healthy_and_keeps_users_out
 
 @pytest.mark.attack
 def test_second_operator_is_refused_while_the_environment_is_locked(broken: Operator) -> None:
-    broken.types("application", "-i", "lab", "-e", '{"verify_deadline": 3}')
+    failed = broken.types("application", "-i", "lab", "-e", '{"verify_deadline": 3}')
 
     refused = broken.types("full", "-i", "lab")
     taken = broken.types("full", "-i", "lab", "--take-over", "--reason", "the first one stopped")
 
+    assert "lab stays locked: anything else needs --take-over" in failed.stderr
     assert refused.returncode == 3, refused.stderr
     assert "lab is locked: held by" in refused.stderr
     assert taken.returncode == 0, taken.stderr

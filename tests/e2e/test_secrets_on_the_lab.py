@@ -21,7 +21,17 @@ _VAULTED = "vaulted-canary-0417"
 _FILE = "extra-canary-5523"
 _DSN = "postgresql://ops:dsn-canary-9931@db.example.org/shop"
 _MAIL = "canary.person@shop.example.org"
-_CANARIES = (_VAULTED, _FILE, "dsn-canary-9931", "query-canary-2206", _MAIL)
+_SEALED = "sealed-canary-7742"
+_VAULT_PASSWORD = "the vault's password"
+_CANARIES = (
+    _VAULTED,
+    _FILE,
+    _SEALED,
+    _VAULT_PASSWORD,
+    "dsn-canary-9931",
+    "query-canary-2206",
+    _MAIL,
+)
 
 
 class _Listing(threading.Thread):
@@ -57,8 +67,8 @@ def _shown_by_processes() -> Iterator[str]:
 def canaries(broken: Operator, tmp_path: Path) -> Iterator[dict[str, str]]:
     """Secrets in the inventory's vault, in the checks, in a table; what the command line needs."""
     lab = broken.lab
-    (tmp_path / "vault").write_text("the vault's password", encoding="ascii")
-    vault = VaultLib([("default", VaultSecret(b"the vault's password"))])
+    (tmp_path / "vault").write_text(_VAULT_PASSWORD, encoding="ascii")
+    vault = VaultLib([("default", VaultSecret(_VAULT_PASSWORD.encode()))])
     file = lab.inventory / "group_vars" / "all" / "zz_canaries.yml"
     sealed = vault.encrypt(_VAULTED).decode().replace("\n", "\n  ")
     checks = yaml.safe_load((file.parent / "verify.yml").read_text(encoding="utf-8"))
@@ -66,7 +76,11 @@ def canaries(broken: Operator, tmp_path: Path) -> Iterator[dict[str, str]]:
         "name": f"asks for {_MAIL} as {{{{ harmless }}}} at {_DSN}",
         "http": {
             "url": f"{_shop(broken)}/health?token=query-canary-2206",
-            "headers": {"Authorization": "Bearer {{ harmless }}", "X-More": "{{ more_secret }}"},
+            "headers": {
+                "Authorization": "Bearer {{ harmless }}",
+                "X-More": "{{ more_secret }}",
+                "X-Sealed": "{{ harmless_too }}",
+            },
         },
     }
     variables = {"verify_checks": [*checks["verify_checks"], told]}
@@ -97,12 +111,16 @@ def test_canaries_are_in_no_file_on_no_screen_and_in_no_listing_of_processes(
 ) -> None:
     extra = tmp_path / "extra.yml"
     extra.write_text(f"more_secret: {_FILE}\nsome_password: {_FILE}\n", encoding="ascii")
+    sealed = tmp_path / "sealed.yml"
+    vault = VaultLib([("default", VaultSecret(_VAULT_PASSWORD.encode()))])
+    sealed.write_bytes(vault.encrypt(f"harmless_too: {_SEALED}\n"))
     reason = tmp_path / "reason.yml"
     reason.write_text(f"incident_reason: see {_DSN}\n", encoding="ascii")
     listing = _Listing()
     listing.start()
     try:
-        done = broken.types("full", "-i", "lab", "-e", f"@{extra}", "-e", f"@{reason}", **canaries)
+        given = [f"-e@{path}" for path in (extra, sealed, reason)]
+        done = broken.types("full", "-i", "lab", *given, **canaries)
     finally:
         listing.stop()
 

@@ -118,6 +118,8 @@ def test_token_of_the_lock_is_the_one_that_was_not_given_back() -> None:
                                "result": {"token": 7, "holder": ""}})  # fmt: skip
     assert read_earlier(events_of(_DECLARED, taken)).token == 7
     assert read_earlier(events_of(_DECLARED, taken, freed)).token == 0
+    given_back = ("lease.released", {"token": 7})
+    assert read_earlier(events_of(_DECLARED, taken, given_back)).token == 0
 
 
 def _ended(rc: int) -> RunResult:

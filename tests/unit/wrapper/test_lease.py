@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rollback_playbook.execution.lease import LeaseKeeper, Renewal
+from rollback_playbook.execution.lease import Lease, LeaseKeeper, Renewal
 from rollback_playbook.execution.runner import Interrupt
 
 _REFUSED = Renewal(False, refused=True, message="lab cannot be held on to: held by bob.")
@@ -35,11 +35,11 @@ class _Backend:
 
     def __init__(self, answers: Sequence[Renewal] = (Renewal(True),)) -> None:
         self._answers = list(answers)
-        self.asked: list[tuple[int, bool]] = []
+        self.asked: list[tuple[int, Lease]] = []
         self.was_asked = threading.Event()
 
-    def renew(self, token: int, keep: bool) -> Renewal:
-        self.asked.append((token, keep))
+    def renew(self, token: int, lease: Lease) -> Renewal:
+        self.asked.append((token, lease))
         self.was_asked.set()
         return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
@@ -66,7 +66,7 @@ def test_lease_is_renewed_with_its_token_until_close_begins() -> None:
         time.sleep(0.4)
 
     assert len(backend.asked) <= asked + 1
-    assert set(backend.asked) == {(7, False)}
+    assert set(backend.asked) == {(7, Lease.RENEWED)}
     assert not interrupt.asked
     assert lease.lost == ""
 
@@ -78,7 +78,7 @@ def test_lease_that_somebody_took_stops_the_run_and_is_left_alone() -> None:
         _until(lambda: interrupt.asked)
 
     assert "held by bob" in lease.lost
-    assert backend.asked == [(7, False), (7, False)]
+    assert backend.asked == [(7, Lease.RENEWED), (7, Lease.RENEWED)]
 
 
 def test_backend_that_is_silent_for_a_moment_stops_nobody() -> None:
@@ -108,7 +108,16 @@ def test_run_that_fails_before_its_close_leaves_the_environment_locked() -> None
     with LeaseKeeper(backend.renew, Interrupt()) as lease:
         lease.watch(_handed_on)(_locked(900))
 
-    assert backend.asked == [(7, True)]
+    assert backend.asked == [(7, Lease.KEPT)]
+
+
+def test_run_that_leaves_nothing_half_way_gives_the_environment_back() -> None:
+    backend = _Backend()
+    with LeaseKeeper(backend.renew, Interrupt(), lambda: True) as lease:
+        lease.watch(_handed_on)(_locked(900))
+
+    assert backend.asked == [(7, Lease.RELEASED)]
+    assert lease.released == 7
 
 
 @pytest.mark.parametrize(

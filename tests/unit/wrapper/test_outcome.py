@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,12 @@ import pytest
 from rollback_playbook.catalogue.collection import bundled_playbooks
 from rollback_playbook.catalogue.scenarios import PHASES, Scenario, find
 from rollback_playbook.errors import ExitCode
-from rollback_playbook.execution.outcome import Progress, decide, safe_traffic
+from rollback_playbook.execution.outcome import (
+    Progress,
+    decide,
+    leaves_nothing_open,
+    safe_traffic,
+)
 from rollback_playbook.execution.runner import RunResult
 
 
@@ -161,3 +167,37 @@ def test_bundled_playbooks_are_the_ones_the_top_level_link_shows() -> None:
     link = Path(__file__).parents[3] / "playbooks"
 
     assert link.resolve() == bundled_playbooks()
+
+
+def test_run_that_ended_before_it_touched_production_leaves_nothing_open() -> None:
+    migration = _scenario("database-restore")
+
+    assert leaves_nothing_open(migration, _progress("Declare"))
+    for phase in ("Protect", "Prepare", "Switch", "Verify"):
+        assert not leaves_nothing_open(migration, _progress(phase))
+
+
+def test_attempt_that_goes_on_where_another_one_changed_something_leaves_it_open() -> None:
+    before = Progress(changed_before=frozenset({"Switch"}))
+    assert not leaves_nothing_open(_scenario(), before)
+
+
+def test_undo_leaves_nothing_open_once_its_gate_has_spoken() -> None:
+    undo = replace(_scenario(), level="undo")
+    progress = _progress("Switch")
+    assert not leaves_nothing_open(undo, progress)
+
+    progress.observe("phase.started", "", {"name": "Confirm"})
+    progress.observe("gate.failed", "app", {"outcome": "failed"})
+
+    assert leaves_nothing_open(undo, progress)
+
+
+def test_lock_is_known_from_what_its_module_says() -> None:
+    progress = Progress()
+    action = {"action": "sre.rollback.environment_lock", "status": "changed", "task": "x"}
+
+    progress.observe("task.finished", "app", {**action, "result": {"holder": "ann", "token": 3}})
+    assert progress.locked
+    progress.observe("task.finished", "app", {**action, "result": {"holder": None, "token": 3}})
+    assert not progress.locked

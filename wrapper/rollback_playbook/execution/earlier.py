@@ -8,9 +8,8 @@ from typing import Any
 
 from rollback_playbook.catalogue.scenarios import Scenario
 from rollback_playbook.events.model import RecordEvent
-from rollback_playbook.execution.outcome import Progress
+from rollback_playbook.execution.outcome import LOCK, Progress
 
-_LOCK = "sre.rollback.environment_lock"
 #: Facts that later phases need are set in these, which change nothing that users see.
 _ALWAYS = ("Declare", "Assess")
 #: Before the switch goes on: modules are made ready, and users are kept out if they are not.
@@ -76,7 +75,9 @@ def _follow(earlier: Earlier, event: RecordEvent) -> None:
     if event.type == "phase.started":
         earlier.progress.finished.discard(str(event.data.get("name")))
     earlier.progress.observe(event.type, event.subject, event.data)
-    if event.type == "task.finished" and event.data.get("action") == _LOCK:
+    if event.type == "lease.released":
+        earlier.token = 0
+    if event.type == "task.finished" and event.data.get("action") == LOCK:
         result = event.data.get("result") or {}
         token = result.get("token") if result.get("holder") else 0
         earlier.token = token if isinstance(token, int) else earlier.token

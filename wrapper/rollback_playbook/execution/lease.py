@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,23 +34,37 @@ class Renewal:
     message: str = ""
 
 
-#: Renews the lease of a token; with ``keep`` for the long time that a failed run leaves it for.
-Renew = Callable[[int, bool], Renewal]
+class Lease(Enum):
+    """What becomes of it: renewed for a moment, kept for the long time after a failure, or free."""
+
+    RENEWED = "renewed"
+    KEPT = "kept"
+    RELEASED = "released"
+
+
+#: Renews the lease of a token, or gives it back.
+Renew = Callable[[int, Lease], Renewal]
 
 
 class LeaseKeeper:
     """Follows the events of a run: from the lock that it takes to its Close.
 
-    ``lost`` says why the run was asked to stop, and is empty while the lease is ours.
+    ``lost`` says why the run was asked to stop, and is empty while the lease is ours. ``is_done``
+    is asked when the run has ended before its Close: whether nothing of it is left half-way.
     """
 
-    def __init__(self, renew: Renew, interrupt: Interrupt) -> None:
+    def __init__(
+        self, renew: Renew, interrupt: Interrupt, is_done: Callable[[], bool] = lambda: False
+    ) -> None:
         self._renew = renew
+        self._is_done = is_done
         self._interrupt = interrupt
         self._token: int | None = None
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self.lost = ""
+        #: The token of the lease, once it was given back before Close.
+        self.released: int | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -60,11 +75,13 @@ class LeaseKeeper:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        """A run that did not come to its Close leaves the environment locked for the long time."""
+        """A run that left something half-way leaves the environment locked for the long time."""
         held = not self._ended.is_set() and self._token is not None
         self._stop()
         if held and not self.lost and self._token is not None:
-            self._renew(self._token, True)
+            done = self._is_done()
+            renewal = self._renew(self._token, Lease.RELEASED if done else Lease.KEPT)
+            self.released = self._token if done and renewal.renewed else None
 
     def watch(self, on_event: Callable[[JobEvent], None]) -> Callable[[JobEvent], None]:
         """A handler that looks for the lock and for Close, and hands every event on."""
@@ -101,7 +118,7 @@ class LeaseKeeper:
         end, pause = time.monotonic() + ttl, ttl / 3
         while not self._ended.wait(max(min(pause, end - ttl * _MARGIN - time.monotonic()), 0)):
             asked = time.monotonic()
-            renewal = self._renew(token, False)
+            renewal = self._renew(token, Lease.RENEWED)
             if self._ended.is_set():
                 return
             if renewal.renewed:
@@ -117,8 +134,13 @@ class LeaseKeeper:
 def lease_renewer(request: PlaybookRun) -> Renew:
     """Renews by the collection's own role, with the inventory and variables of ``request``."""
 
-    def renew(token: int, keep: bool) -> Renewal:
-        variables = {**request.variables, "incident_lock_token": token, "incident_lock_keep": keep}
+    def renew(token: int, lease: Lease) -> Renewal:
+        variables = {
+            **request.variables,
+            "incident_lock_token": token,
+            "incident_lock_keep": lease is Lease.KEPT,
+            "incident_lock_release": lease is Lease.RELEASED,
+        }
         asked = replace(
             request,
             playbook=bundled_playbooks() / "lease" / "renew.yml",

@@ -12,6 +12,8 @@ from rollback_playbook.events.phases import CHANGING_PHASES
 from rollback_playbook.execution.runner import RunResult
 
 _BAD = frozenset({"failed", "unreachable"})
+#: The module that takes the lease of the environment and gives it back.
+LOCK = "sre.rollback.environment_lock"
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Progress:
     decision: Mapping[str, Any] = field(default_factory=dict)
     #: Phases in which an earlier attempt of the same incident changed something.
     changed_before: frozenset[str] = frozenset()
+    #: Whether the environment is locked for this run.
+    locked: bool = False
 
     @property
     def phase(self) -> str:
@@ -68,6 +72,8 @@ class Progress:
             self.gates[self.phase] = str(data.get("outcome", kind.removeprefix("gate.")))
         elif kind == "decision.made":
             self.decision = data
+        elif kind == "lease.released":
+            self.locked = False
 
     def _finish(self, data: Mapping[str, Any]) -> None:
         """A phase with a failed host was not finished, only ended."""
@@ -76,6 +82,8 @@ class Progress:
 
     def _observe_task(self, host: str, data: Mapping[str, Any]) -> None:
         status = data.get("status")
+        if data.get("action") == LOCK and status not in _BAD:
+            self.locked = bool((data.get("result") or {}).get("holder"))
         if status == "changed":
             self.changed.add(self.phase)
         if status in _BAD and not data.get("ignored"):
@@ -115,6 +123,18 @@ def safe_traffic(progress: Progress) -> str:
     if "Pause" not in progress.started or "Resume" in progress.finished:
         return "untouched"
     return "paused" if progress.phase in ("Switch", "Verify", "Resume") else "resumed"
+
+
+def leaves_nothing_open(scenario: Scenario, progress: Progress) -> bool:
+    """Whether a run that ended before its Close left nothing half-way: then nobody else need wait.
+
+    That is so before the first phase that touches production, and of an undo that has taken
+    everything back: the gate is red then because what was broken before is broken again.
+    """
+    if _is_undo(scenario):
+        return "Confirm" in progress.gates
+    touched = {*progress.started, *progress.changed_before} & CHANGING_PHASES
+    return not touched
 
 
 def decide(

@@ -18,6 +18,7 @@ from rollback_playbook.execution.outcome import (
     checked,
     decide,
     lease_lost,
+    leaves_nothing_open,
     safe_traffic,
 )
 from rollback_playbook.execution.runner import (
@@ -79,7 +80,14 @@ class Session:
         outcome = self._decide(result)
         if result.rc != 0 and not self._order.check and outcome.exit_code is not ExitCode.REFUSED:
             outcome = self._make_safe(outcome)
-        return self._with_record(outcome, result)
+        return self._with_record(self._with_lock(outcome), result)
+
+    def _with_lock(self, outcome: Outcome) -> Outcome:
+        """Whoever comes next would otherwise learn of the lock by being refused."""
+        if not self._log.progress.locked:
+            return outcome
+        locked = f"{self._order.environment.name} stays locked: anything else needs --take-over"
+        return replace(outcome, next_step="; ".join(filter(None, [outcome.next_step, locked])))
 
     def _decide(self, result: RunResult) -> Outcome:
         order = self._order
@@ -121,10 +129,16 @@ class Session:
     ) -> RunResult:
         if request.check:
             return run(request, on_event, self._interrupt)
-        with LeaseKeeper(lease_renewer(request), self._interrupt) as lease:
+        renew = lease_renewer(request)
+        with LeaseKeeper(renew, self._interrupt, self._is_done) as lease:
             result = run(request, lease.watch(on_event), self._interrupt)
         self._lease_lost = lease.lost
+        if lease.released is not None:
+            self._log.append("lease.released", {"token": lease.released})
         return result
+
+    def _is_done(self) -> bool:
+        return leaves_nothing_open(self._order.scenario, self._log.progress)
 
     def _make_safe(self, outcome: Outcome) -> Outcome:
         """Nothing in a playbook can do this: rescue and always never run for a host that is gone.
