@@ -148,7 +148,7 @@ def _about(summary: dict[str, Any], state: str) -> list[tuple[str, str]]:
     from rollback_playbook.report.clock import duration, moment
 
     target = summary.get("target_seconds")
-    took = duration(summary.get("seconds")) + (f" of {duration(target)}" if target else "")
+    took = duration(summary.get("seconds")) + (f", target {duration(target)}" if target else "")
     said = f": {summary['summary']}" if summary.get("summary") else ""
     outage = (summary.get("outage") or {}).get("seconds")
     return [

@@ -120,6 +120,9 @@ class _Collector:
         self._add(event, f"approved by {by}{how}")
 
     def _decided(self, event: RecordEvent) -> None:
+        if self._view.decision == event.data:
+            return
+        self._view.decision = event.data
         reasons = event.data.get("reasons") or ()
         because = "; ".join(map(str, reasons)) if isinstance(reasons, list) else str(reasons)
         level = event.data.get("level", "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,6 +95,7 @@ def _environment() -> Environment:
             "moment": clock.moment,
             "clock": clock.clock_time,
             "inline": inline,
+            "approved": approved,
             "facts": facts,
             "plan_facts": plan_facts,
             "plan_steps": plan_steps,
@@ -150,7 +151,29 @@ def facts(value: Any) -> list[tuple[str, str]]:
     if not isinstance(value, Mapping):
         return []
     said = {key: each for key, each in value.items() if each not in (None, "", [], {})}
-    return [(str(key).replace("_", " "), inline(each)) for key, each in said.items()]
+    return [(str(key).replace("_", " "), in_words(each)) for key, each in said.items()]
+
+
+def in_words(value: Any) -> str:
+    """A value in one line; of an object its own summary, or its names and values."""
+    if isinstance(value, Mapping):
+        return inline(value.get("summary") or ", ".join(_pairs(value)))
+    return inline(value)
+
+
+def _pairs(value: Mapping[str, Any]) -> Iterator[str]:
+    """What is deeper is counted: the record has it in full."""
+    for name, each in value.items():
+        deep = isinstance(each, (Mapping, list, tuple))
+        yield f"{str(name).replace('_', ' ')} {len(each) if deep else inline(each)}"
+
+
+def approved(approval: Any) -> str:
+    """Who agreed, and how."""
+    if not isinstance(approval, Mapping):
+        return inline(approval)
+    by, how = approval.get("by"), approval.get("how")
+    return f"by {inline(by)}" + (f" ({inline(how)})" if how else "") if by else inline(approval)
 
 
 def plan_facts(plan: Any) -> list[tuple[str, str]]:

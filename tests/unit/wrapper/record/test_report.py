@@ -67,7 +67,7 @@ def test_report_has_every_section_in_markdown(full: RecordWriter) -> None:
         pytest.param("- phases: Pause (about 2.0 s)", id="planned phase"),
         pytest.param("- last drill: version 0.1.0; when 2026-11-20T10:00:00Z", id="drill"),
         pytest.param("- reasons: data are damaged: totals", id="decision"),
-        pytest.param("- approved: by sam; how typed the name", id="approval"),
+        pytest.param("- approved by sam (typed the name)", id="approval"),
         pytest.param("changed; state: up → paused |", id="change"),
         pytest.param("### Shop is healthy: passed", id="gate"),
         pytest.param("Green: 0 of 1 at T+0:13, 1 of 1 at T+0:15", id="turns of the gate"),
@@ -75,7 +75,7 @@ def test_report_has_every_section_in_markdown(full: RecordWriter) -> None:
         pytest.param("`sre.rollback.traffic` with state resumed", id="undo"),
         pytest.param("evidence/nginx.log (5 bytes, SHA-256 ", id="evidence"),
         pytest.param("sam: it was the migration", id="note"),
-        pytest.param("summary 1,284 orders written since; total {\"added\": 1284}", id="salvaged"),
+        pytest.param("summary 1,284 orders written since; total added 1284", id="salvaged"),
         pytest.param("- warning: db1: collation version differs", id="warning"),
     ],
 )  # fmt: skip
