@@ -29,4 +29,5 @@ pytest_plugins = [
     "tests.pg_two_contents",
     "tests.proxies",
     "tests.unleash",
+    "tests.module_places",
 ]

@@ -10,11 +10,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rollback_playbook.catalogue.collection import collections_root
 from rollback_playbook.execution.ansible_environment import ansible_environment
+from tests.module_runner import RunModule
 from tests.real_servers import RedisServer
 
 pytestmark = pytest.mark.integration
@@ -82,7 +84,7 @@ def app(valkey_server: RedisServer) -> Iterator[App]:
 
 
 def _protect(
-    folder: Path, app: App, server: RedisServer, entry: str
+    folder: Path, app: App, server: RedisServer, entry: str, **variables: Any
 ) -> subprocess.CompletedProcess[str]:
     inventory = {
         "app": {
@@ -101,6 +103,7 @@ def _protect(
                 "protect_recovery_checks": [{"name": "users are served", "http": {"url": app.url}}],
                 "protect_recovery_watch": 0.5,
                 "protect_recovery_period": 0.1,
+                **variables,
             },
         }
     }
@@ -148,3 +151,32 @@ def test_breakers_recover_up_to_the_one_with_which_the_system_turns_red(
     assert done.returncode == 0, done.stdout
     assert set(app.states().values()) == {"closed"}
     assert _variant(tmp_path) == "on"
+
+
+def test_breakers_and_flags_are_undone_from_what_the_record_has_of_them(
+    tmp_path: Path, app: App, valkey_server: RedisServer, run_module: RunModule
+) -> None:
+    flags = tmp_path / "flags.json"
+    flags.write_text(json.dumps(_FLAGS), encoding="ascii")
+    client = valkey_server.client()
+    client.mset({"payments:pybreaker:state": "closed", "mail:pybreaker:state": "half-open"})
+    found = {key: client.get(key) for key in client.scan_iter()}
+    opened = run_module(
+        "circuit_breaker",
+        {
+            **valkey_server.login,
+            "breakers": _BREAKERS,
+            "state": "open",
+            "holder": "rollback of lab",
+            "settle": 0,
+        },
+    )
+    switched = run_module("feature_flag", {"path": str(flags), "flags": {"checkout": "off"}})
+    assert set(app.states().values()) == {"open"}
+
+    for step in (opened, switched):
+        done = _protect(tmp_path, app, valkey_server, "undo", protect_undo=step["undo"])
+        assert done.returncode == 0, done.stdout
+
+    assert {key: client.get(key) for key in client.scan_iter()} == found
+    assert json.loads(flags.read_text(encoding="ascii")) == _FLAGS

@@ -135,6 +135,38 @@ def test_a_trial_call_under_way_cannot_close_an_opened_breaker(
     assert client.call() == "refused"
 
 
+def test_a_breaker_that_only_looks_open_is_opened_for_real(
+    valkey_server: RedisServer, run_module: RunModule, start_client: StartClient
+) -> None:
+    client = start_client(valkey_server.port, "payments")
+    # Without opened_at the next call is a trial: this is what a script that sets one key leaves.
+    valkey_server.client().set("payments:pybreaker:state", "open")
+    assert client.call() == "ok"
+    valkey_server.client().set("payments:pybreaker:state", "open")
+
+    result = run_module("circuit_breaker", _options(valkey_server, state="open", settle=0))
+
+    assert (result["changed"], result["before"]["payments"]["held"]) == (True, False)
+    assert client.call() == "refused"
+
+
+def test_breakers_that_somebody_flushed_are_seen_to_be_gone_and_opened_again(
+    valkey_server: RedisServer, run_module: RunModule, start_client: StartClient
+) -> None:
+    client = start_client(valkey_server.port, "payments")
+    options = _options(valkey_server, state="open", holder="inc-1")
+    run_module("circuit_breaker", options)
+    assert client.call() == "refused"
+
+    valkey_server.client().flushdb()
+    assert client.call() == "ok"
+    again = run_module("circuit_breaker", options)
+
+    assert again["changed"]
+    assert not again["before"]["payments"]["held"]
+    assert client.call() == "refused"
+
+
 def test_failures_reported_while_open_do_not_shorten_it(
     valkey_server: RedisServer, run_module: RunModule, start_client: StartClient
 ) -> None:

@@ -111,26 +111,6 @@ def test_haproxy_closes_a_server_that_the_configuration_disables(
     assert haproxy.status() == 200
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        pytest.param({"breakers": ["shop/red"]}, "Unknown breakers: 'shop/red'", id="server"),
-        pytest.param({"breakers": ["shop; disable"]}, "is not a name of HAProxy", id="command"),
-        pytest.param({"haproxy_socket": "/no/socket"}, "cannot be used", id="socket"),
-        pytest.param({"state": "half_open"}, "neither half_open nor a lease", id="half open"),
-    ],
-)
-def test_haproxy_with_bad_input_says_so_and_changes_nothing(
-    haproxy: HaproxyServer, run_module: RunModule, options: dict[str, Any], words: str
-) -> None:
-    given = {**haproxy.options, "breakers": ["shop"], "state": "open", **options}
-
-    result = run_module("circuit_breaker", given)
-
-    assert words in result["msg"]
-    assert haproxy.status() == 200
-
-
 @pytest.mark.parametrize("haproxy", ["operator"], indirect=True)
 def test_haproxy_whose_socket_may_not_change_servers_fails_with_the_reason(
     haproxy: HaproxyServer, run_module: RunModule

@@ -126,7 +126,6 @@ def test_resilience4j_check_mode_writes_nothing(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        pytest.param({"state": "half_open"}, "neither half_open nor a lease", id="half open"),
         pytest.param({"state": "open", "lease": 5}, "neither half_open nor a lease", id="lease"),
         pytest.param(
             {"state": "open", "instances": ["http://me:pw@h/actuator"]}, "without a user", id="url"

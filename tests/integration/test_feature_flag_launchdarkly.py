@@ -102,7 +102,6 @@ def test_launchdarkly_flag_is_the_same_for_everybody_and_undo_brings_back_the_by
 @pytest.mark.parametrize(
     ("content", "flags", "complaint"),
     [
-        pytest.param(None, {"nope": True}, "no flag 'nope'", id="flag"),
         pytest.param(None, {"colour": "pink"}, 'takes one of "red", "green"', id="variation"),
         pytest.param(None, {"limit": "many"}, "takes a value like 9", id="another kind"),
         pytest.param("{}", {"limit": 1}, "neither flags nor flagValues", id="another format"),

@@ -64,36 +64,3 @@ def test_unleash_that_refuses_the_second_flag_has_the_first_one_put_back(
     assert "403" in result["msg"]
     assert "Put back: checkout." in result["msg"]
     assert unleash.flags["checkout"] is True
-
-
-@pytest.mark.parametrize(
-    ("flags", "options", "complaint"),
-    [
-        pytest.param({"nope": True}, {}, "no such project, environment or flag", id="flag"),
-        pytest.param({"checkout": "blue"}, {}, "can be true or false", id="variant"),
-        pytest.param({"checkout": False}, {"environment": "x"}, "has no environment", id="place"),
-        pytest.param(
-            {"checkout": False}, {"api_token": "another"}, "token is not accepted", id="token"
-        ),
-        pytest.param({"checkout": False}, {"url": "nowhere"}, "url must be http", id="no URL"),
-        pytest.param(
-            {"checkout": False}, {"url": "http://127.0.0.1:1"}, "cannot be asked", id="nobody"
-        ),
-        pytest.param(
-            {"checkout": False}, {"timeout": 0}, "must be more than 0", id="no time to wait"
-        ),
-    ],
-)
-def test_unleash_bad_input_is_refused_and_nothing_switched(
-    run_module: RunModule,
-    unleash: Unleash,
-    flags: dict[str, Any],
-    options: dict[str, Any],
-    complaint: str,
-) -> None:
-    result = _set(run_module, unleash, flags, **options)
-
-    assert result["failed"]
-    assert complaint in result["msg"]
-    assert ADMIN not in str(result)
-    assert unleash.changes == []

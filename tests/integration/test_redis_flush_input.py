@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +20,14 @@ _PASSWORD = "a secret 'of\" ours"
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        pytest.param({"mode": "some"}, "value of mode must be one of", id="mode"),
         pytest.param({"patterns": []}, "mode=pattern needs patterns", id="no pattern"),
         pytest.param({"mode": "db"}, "the other modes take none", id="db with patterns"),
         pytest.param({"patterns": [""]}, "A pattern is empty", id="empty pattern"),
         pytest.param({"exclude": [""]}, "A pattern is empty", id="empty exclusion"),
-        pytest.param({"spare": ["nobody"]}, "value of spare must be one", id="spare"),
         pytest.param({"max_stall_ms": 0}, "max_stall_ms", id="no time"),
-        pytest.param({"max_stall_ms": "soon"}, "max_stall_ms", id="type"),
         pytest.param(
             {"restore_point": "/tmp/x", "restore_point_max_bytes": 0}, "above 0", id="max"
         ),
-        pytest.param({"db": -1}, "db not negative", id="negative database"),
         pytest.param({"db": 16}, "Correct db", id="database"),
         pytest.param({"state": "restored"}, "restore_point", id="restored from nothing"),
         pytest.param(
@@ -50,16 +45,6 @@ def test_redis_flush_with_bad_input_says_so_and_removes_nothing(
     assert result["failed"]
     assert words in result["msg"]
     assert valkey_server.client().exists("page:1")
-
-
-@pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[RedisServer]:
-    """A server with a password, and one key."""
-    server = RedisServer(free_port(), _PASSWORD)
-    process = start_valkey(tmp_path, server.port, "--requirepass", _PASSWORD)
-    server.client().set("page:1", "x")
-    yield server
-    stop(process)
 
 
 def _allow(server: RedisServer, rules: str) -> dict[str, Any]:
@@ -163,19 +148,3 @@ def test_redis_flush_whose_server_dies_says_what_was_left(tmp_path: Path) -> Non
 
     assert "Some keys are removed, some not" in result["msg"]
     assert "again" in result["msg"]
-
-
-def test_redis_flush_never_shows_a_password(guarded: RedisServer) -> None:
-    options = {
-        **guarded.login,
-        "sentinel_password": _PASSWORD,
-        "patterns": ["page:*"],
-        "restore_point": "/no/folder/x",
-        "_ansible_verbosity": 4,
-    }
-
-    output = "".join(start_module("redis_flush", options).communicate())
-
-    assert "Nothing was changed" in output
-    assert _PASSWORD not in output
-    assert json.dumps(_PASSWORD)[1:-1] not in output

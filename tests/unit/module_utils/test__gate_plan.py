@@ -40,7 +40,12 @@ def plan(*checks: dict[str, Any], **options: Any) -> Plan:
     [
         pytest.param([], {}, "checks is empty", id="no checks"),
         pytest.param([{}], {}, "one of the following is required", id="no kind"),
-        pytest.param([{"grpc": {}}], {}, "checks.grpc. Supported parameters", id="unknown kind"),
+        pytest.param(
+            [{"grpc": {}}],
+            {},
+            r"checks\[0\].grpc is not known. Known are: command",
+            id="unknown kind",
+        ),
         pytest.param([{"tcp": "x"}], {}, "tcp", id="text for options"),
         pytest.param(
             [{"tcp": False}],

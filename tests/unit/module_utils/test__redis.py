@@ -12,13 +12,15 @@ from ansible_collections.sre.rollback.plugins.module_utils._redis import (
     Address,
     ConnectionOptions,
     parse_address,
-    redis_argument_spec,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._redis_errors import (
     RedisCommandError,
     RedisConnectionError,
     command_errors,
     connection_reason,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._redis_options import (
+    redis_argument_spec,
 )
 
 

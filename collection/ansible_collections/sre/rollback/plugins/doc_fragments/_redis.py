@@ -6,7 +6,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    # The options of redis_argument_spec() in plugins/module_utils/_redis.py.
+    # The options of redis_argument_spec() in plugins/module_utils/_redis_options.py.
     DOCUMENTATION = r"""
 options:
   login_host:

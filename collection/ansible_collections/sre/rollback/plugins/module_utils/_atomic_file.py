@@ -52,7 +52,10 @@ def alone(path: str, *, timeout: float = 10.0) -> t.Iterator[None]:
     try:
         descriptor = os.open(str(folder), os.O_RDONLY)
     except OSError as exc:
-        raise FileError(f"{folder}: {exc.strerror}. Nothing was changed.") from exc
+        raise FileError(
+            f"{path} cannot be written: its folder cannot be opened ({exc.strerror}). Nothing was "
+            "changed. Check the path."
+        ) from exc
     try:
         deadline = time.monotonic() + timeout
         while not _locked(descriptor):

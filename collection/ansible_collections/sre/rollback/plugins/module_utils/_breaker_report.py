@@ -9,6 +9,7 @@ PRIVATE: for this collection only; can have breaking changes without notice.
 
 from __future__ import annotations
 
+import math
 import typing as t
 
 from ansible_collections.sre.rollback.plugins.module_utils import _breaker_provider as core
@@ -30,10 +31,12 @@ def read_wish(params: t.Mapping[str, t.Any]) -> core.Wish:
             "lease goes with state=open alone, and is above 0 and at most "
             f"{core.LONGEST_LEASE} seconds. Nothing was changed."
         )
-    if params["settle"] < 0 or not params["holder"]:
+    if not 0 <= params["settle"] < math.inf or not params["holder"]:
         raise core.BreakerError(
-            "settle must not be negative, and holder not empty. Nothing was changed."
+            "settle must not be negative or without end, and holder not empty. Nothing was changed."
         )
+    if not 0 < params["login_timeout"] < math.inf:
+        raise core.BreakerError("login_timeout must be above 0. Nothing was changed.")
     snapshot = params["snapshot"] or {}
     if any(not isinstance(entry, dict) for entry in snapshot.values()):
         raise core.BreakerError(

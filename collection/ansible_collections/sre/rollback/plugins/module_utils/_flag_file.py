@@ -23,7 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.sre.rollback.plugins.module_utils import _atomic_file
-from ansible_collections.sre.rollback.plugins.module_utils._flag_provider import FlagError
+from ansible_collections.sre.rollback.plugins.module_utils._flag_provider import (
+    FlagError,
+    UnchangedError,
+)
 
 with contextlib.suppress(ImportError):  # _require_ruamel() says so
     from ruamel import yaml as ruamel
@@ -61,9 +64,9 @@ class FlagFile:
         return after
 
     def replace_by(self, after: FlagFile) -> None:
-        """Replace the file in one step. Raises FlagError when somebody else changed it."""
+        """Replace the file in one step. Raises UnchangedError when somebody else changed it."""
         if _read(self.path) != self.text:
-            raise FlagError(
+            raise UnchangedError(
                 f"{self.path} was changed by somebody else meanwhile; it was left as they wrote "
                 "it. Run it again."
             )

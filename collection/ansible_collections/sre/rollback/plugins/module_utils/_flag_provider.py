@@ -19,6 +19,10 @@ class FlagError(RollbackError):
     """The flags are not as asked for; the message says in which state they were left."""
 
 
+class UnchangedError(FlagError):
+    """They are as they were: nothing was changed, or all of it was put back."""
+
+
 @dataclass(frozen=True)
 class Change:
     """Flags before and after, each as the provider keeps it, by name."""
@@ -62,7 +66,9 @@ class Provider(t.Protocol):
         """Raises FlagError when clients could not read the flags as they would be."""
 
     def apply(self, change: Change) -> None:
-        """Do it. Raises FlagError, which says what was done of it."""
+        """Do it. Raises RollbackError, which says what was done of it: FileError or UnchangedError
+        when nothing was.
+        """
 
     def evaluated(self, names: t.Iterable[str]) -> Evaluation:
         """What a client gets for each flag now. Raises FlagError."""

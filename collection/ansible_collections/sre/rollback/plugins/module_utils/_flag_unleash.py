@@ -22,6 +22,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._flag_provider import
     Change,
     Evaluation,
     FlagError,
+    UnchangedError,
     as_boolean,
 )
 
@@ -120,7 +121,9 @@ class Unleash:
             try:
                 self._set(name, change.after[name]["enabled"])
             except FlagError as exc:
-                raise FlagError(f"{exc} {self._put_back(done, change)}") from exc
+                self._put_back(done, change, exc)
+                put_back = f"Put back: {', '.join(done)}." if done else "Nothing is changed."
+                raise UnchangedError(f"{exc} {put_back}") from exc
             done.append(name)
 
     def evaluated(self, names: t.Iterable[str]) -> Evaluation:
@@ -140,13 +143,15 @@ class Unleash:
     def expected(self, change: Change) -> dict[str, t.Any]:
         return {name: flag["enabled"] for name, flag in change.after.items()}
 
-    def _put_back(self, done: t.Sequence[str], change: Change) -> str:
+    def _put_back(self, done: t.Sequence[str], change: Change, refusal: FlagError) -> None:
         for name in reversed(done):
             try:
                 self._set(name, change.before[name]["enabled"])
             except FlagError as exc:
-                return f"Of the flags before it, {', '.join(done)} could not all be put back: {exc}"
-        return "Nothing is changed." if not done else f"Put back: {', '.join(done)}."
+                raise FlagError(
+                    f"{refusal} Of the flags before it, {', '.join(done)} could not all be put "
+                    f"back: {exc}"
+                ) from exc
 
     def _path(self, name: str) -> str:
         return f"/api/admin/projects/{_quoted(self._server.project)}/features/{_quoted(name)}"

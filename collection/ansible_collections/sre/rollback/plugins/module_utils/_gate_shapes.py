@@ -2,7 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Options that should be dictionaries and are not: Ansible's validation breaks on some of them.
+"""Options that should be dictionaries and are not, and options that do not exist.
+
+Ansible's validation breaks on some of the former, and for the latter names what is missing instead.
 
 PRIVATE: for this collection only; can have breaking changes without notice.
 """
@@ -15,7 +17,7 @@ Spec = t.Mapping[str, t.Any]
 
 
 def wrong_shapes(params: Spec, spec: Spec, path: str = "") -> list[str]:
-    """What is wrong, by the names of the options. Empty when all dictionaries are such."""
+    """What is wrong, by the names of the options. Unknown ones at the top are Ansible's to name."""
     found = []
     for name, value in params.items():
         inner = (spec.get(name) or {}).get("options")
@@ -30,7 +32,10 @@ def wrong_shapes(params: Spec, spec: Spec, path: str = "") -> list[str]:
 
 def _wrong(value: t.Any, spec: Spec, here: str) -> list[str]:
     if isinstance(value, dict):
-        return wrong_shapes(value, spec, f"{here}.")
+        known = ", ".join(sorted(spec))
+        unknown = sorted(str(name) for name in set(value) - set(spec))
+        complaints = [f"{here}.{name} is not known. Known are: {known}" for name in unknown]
+        return complaints + wrong_shapes(value, spec, f"{here}.")
     if isinstance(value, str) and ("=" in value or value.lstrip().startswith("{")):
         # Ansible reads such a text as a dictionary.
         return []

@@ -10,6 +10,7 @@ PRIVATE: for this collection only; can have breaking changes without notice.
 from __future__ import annotations
 
 import contextlib
+import math
 import traceback
 import typing as t
 from dataclasses import dataclass
@@ -34,32 +35,6 @@ if t.TYPE_CHECKING:
 
     # Both answer the same commands; a cluster takes several keys at once only from one slot.
     Client = t.Union["Redis[bytes]", "RedisCluster"]
-
-REDIS_REQUIRED_TOGETHER = [
-    ("sentinels", "sentinel_service"),
-    ("client_cert_file", "client_key_file"),
-]
-
-
-def redis_argument_spec() -> dict[str, dict[str, t.Any]]:
-    """The options of the documentation fragment ``sre.rollback._redis``, without ``db``."""
-    return {
-        "login_host": {"type": "str", "default": "localhost"},
-        "login_port": {"type": "int", "default": 6379},
-        "login_user": {"type": "str"},
-        "login_password": {"type": "str", "no_log": True},
-        "login_timeout": {"type": "float", "default": 5.0},
-        "tls": {"type": "bool", "default": False},
-        "validate_certs": {"type": "bool", "default": True},
-        "ca_certs": {"type": "path"},
-        "client_cert_file": {"type": "path"},
-        "client_key_file": {"type": "path"},
-        "cluster": {"type": "str", "default": "auto", "choices": ["auto", "never"]},
-        "sentinels": {"type": "list", "elements": "str"},
-        "sentinel_service": {"type": "str"},
-        "sentinel_user": {"type": "str"},
-        "sentinel_password": {"type": "str", "no_log": True},
-    }
 
 
 @dataclass(frozen=True)
@@ -109,7 +84,7 @@ class ConnectionOptions:
         timeout = 5.0 if timeout is None else timeout
         if not 0 < port < 65536:
             raise RedisConnectionError(f"login_port {port} is not a port. Nothing was changed.")
-        if timeout <= 0:
+        if not 0 < timeout < math.inf:
             raise RedisConnectionError("login_timeout must be above 0. Nothing was changed.")
         if not params.get("tls"):
             _refuse_tls_options_without_tls(params)

@@ -80,8 +80,10 @@ class Haproxy:
         """Raises RollbackError; a backend that did not answer as it should has its old states."""
         before = self._states()
         target = self._target(before)
-        if self.state == "paused":
-            self._remember(before)
+        self.visitor.refuse_wrong_address()
+        # Whether the file can be written is known before any user notices.
+        self._keep()
+        remembered = self.state == "paused" and self._remember(before)
         try:
             self._set(before, target)
             self._keep()
@@ -90,6 +92,8 @@ class Haproxy:
             self._set(self._states(), before)
             with contextlib.suppress(RollbackError):
                 self._keep()
+            if remembered:
+                _atomic_file.remove(self._found_path())
             raise
         if self.state == "resumed":
             _atomic_file.remove(self._found_path())
@@ -208,19 +212,18 @@ class Haproxy:
                 "changed. Set the servers with state=switched and remove the file."
             ) from exc
 
-    def _remember(self, before: t.Mapping[str, str]) -> None:
-        """What a pause found that was killed half-way, or that is in force, is not overwritten."""
+    def _remember(self, before: t.Mapping[str, str]) -> bool:
+        """False when what a pause found that was killed, or is in force, is there and is kept."""
         found = self._remembered()
         if any(before.get(name) != state for name, state in found.items()):
-            return
+            return False
         _atomic_file.replace(self._found_path(), json.dumps(dict(before)).encode(), mode=0o600)
+        return True
 
 
 def haproxy_from(params: t.Mapping[str, t.Any]) -> Haproxy:
     """From a module's parameters; raises TrafficError for those that make no sense."""
     visitor = visitor_from(params)
-    if params["timeout"] <= 0:
-        raise TrafficError("timeout must be more than 0 s. Nothing was changed.")
     wanted = params["servers"] or {}
     if params["state"] == "switched" and not wanted:
         raise TrafficError("state=switched with haproxy needs servers. Nothing was changed.")

@@ -20,6 +20,7 @@ from ansible_collections.sre.rollback.plugins.module_utils import (
     _atomic_file,
     _traffic_nginx_workers,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 from ansible_collections.sre.rollback.plugins.module_utils._traffic_visitor import (
     MARKER,
     Answer,
@@ -33,6 +34,10 @@ _ABSENT = b"# There was no file when sre.rollback.traffic paused the traffic.\n"
 _MAINTENANCE_STATUS = 503
 #: Right answers in a row: when the old workers are known to be gone, and when nobody can tell.
 _PROOFS, _PROOFS_BLIND = 3, 30
+
+
+class _DoubtError(TrafficError):
+    """Nobody knows whether nginx has what was put back."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,8 @@ class Nginx:
         return {"paused": self.state == "paused", "status": status, "configured": self.state}
 
     def bring(self) -> None:
-        """Raises TrafficError; users get what they got before then."""
+        """Raises RollbackError; users get what they got before then."""
+        self.visitor.refuse_wrong_address()
         {"paused": self._pause, "resumed": self._resume, "switched": self._switch}[self.state]()
 
     def undo(self, found: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -105,18 +111,23 @@ class Nginx:
         return path.with_name(f".{path.name}.unproved")
 
     def _pause(self) -> None:
+        if self._is_paused():
+            self._change(self.maintenance_path, self._maintenance(), _is_maintenance)
+            return
         content = _atomic_file.read(self.maintenance_path)
-        if content is None or not content.startswith(_HEAD):
-            _atomic_file.replace(self._found_path(), _ABSENT if content is None else content)
-        self._change(self.maintenance_path, self._maintenance(), _is_maintenance)
+        _atomic_file.replace(self._found_path(), _ABSENT if content is None else content)
+        try:
+            self._change(self.maintenance_path, self._maintenance(), _is_maintenance)
+        except RollbackError:
+            _atomic_file.remove(self._found_path())
+            raise
 
     def _resume(self) -> None:
-        found = _atomic_file.read(self._found_path())
-        content: bytes | None = b"" if found is None else found
-        if found is None and not self._is_paused():
-            content = _atomic_file.read(self.maintenance_path)
-        elif found == _ABSENT:
-            content = None
+        """What is there without a pause stays, whatever a pause that was killed has found."""
+        content = _atomic_file.read(self.maintenance_path)
+        if self._is_paused():
+            found = _atomic_file.read(self._found_path())
+            content = None if found == _ABSENT else found or b""
         self._change(self.maintenance_path, content, _is_service)
         _atomic_file.remove(self._found_path())
 
@@ -141,23 +152,45 @@ class Nginx:
     def _change(self, path: str, content: bytes | None, right: t.Callable[[Answer], bool]) -> None:
         """Write, test, reload, prove; what was there comes back when any of it fails."""
         before = _atomic_file.read(path)
-        unproved = self._unproved()
-        _mark(unproved)
-        _write(path, content)
+        with self._unproved_meanwhile():
+            _write(path, content)
+            try:
+                configuration = self._test()
+            except TrafficError:
+                _write(path, before)
+                raise
+            try:
+                self._reload_and_prove(path, configuration, right)
+            except TrafficError as exc:
+                _write(path, before)
+                self._reload_back(configuration, exc)
+                raise
+
+    @contextlib.contextmanager
+    def _unproved_meanwhile(self) -> t.Iterator[None]:
+        """Who is killed meanwhile leaves a mark. So does whoever leaves nginx in doubt."""
+        mark = self._unproved()
+        found = mark.exists()
+        _mark(mark)
         try:
-            configuration = self._test()
-        except TrafficError:
-            _write(path, before)
+            yield
+        except _DoubtError:
             raise
+        except RollbackError:
+            if not found:
+                mark.unlink(missing_ok=True)
+            raise
+        mark.unlink(missing_ok=True)
+
+    def _reload_back(self, configuration: str, failure: TrafficError) -> None:
+        """Until users get what they got before. Raises _DoubtError."""
         try:
-            self._reload_and_prove(path, configuration, right)
-        except TrafficError:
-            _write(path, before)
-            with contextlib.suppress(TrafficError):
-                self._reload()
-            raise
-        with contextlib.suppress(FileNotFoundError):
-            unproved.unlink()
+            deadline = time.monotonic() + self.timeout
+            self._reload_until_old_workers_are_gone(configuration, deadline)
+        except TrafficError as exc:
+            raise _DoubtError(
+                f"{failure} But what users get now is not known: {exc} Reload nginx."
+            ) from exc
 
     def _test(self) -> str:
         """The whole configuration, as nginx reads it."""
@@ -231,8 +264,8 @@ class Nginx:
 def nginx_from(params: t.Mapping[str, t.Any]) -> Nginx:
     """From a module's parameters; raises TrafficError for those that make no sense."""
     visitor = visitor_from(params)
-    if params["retry_after"] < 0 or params["timeout"] <= 0:
-        raise TrafficError("retry_after and timeout must not be negative. Nothing was changed.")
+    if params["retry_after"] < 0:
+        raise TrafficError("retry_after must not be negative. Nothing was changed.")
     wanted = (
         ["upstream_path", "upstream"] if params["state"] == "switched" else ["maintenance_path"]
     )

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import math
+import socket
 import ssl
 import time
 import typing as t
@@ -24,6 +26,7 @@ MARKER = "X-Rollback-Maintenance"
 _PROBE_SECONDS = 2.0
 _PAUSE = 0.01
 _LARGEST = 1 << 20
+_NOBODY = (ConnectionRefusedError, ssl.SSLError, socket.gaierror)
 
 
 class TrafficError(RollbackError):
@@ -32,12 +35,17 @@ class TrafficError(RollbackError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a user gets: the status, or 0 and a reason when there is no answer."""
+    """What a user gets: the status, or 0 and a reason when there is no answer.
+
+    ``nobody`` says that no answer will ever come from this address: nobody listens there, or not
+    with TLS. Who is only too slow may be what the traffic is paused for.
+    """
 
     status: int
     maintenance: bool
     text: str = ""
     problem: str = ""
+    nobody: bool = False
 
     @property
     def words(self) -> str:
@@ -66,10 +74,20 @@ class Visitor:
                 response = connection.getresponse()
                 body = response.read(_LARGEST)
             except (OSError, http.client.HTTPException) as exc:
-                return Answer(0, False, problem=str(exc) or type(exc).__name__)
+                problem = str(exc) or type(exc).__name__
+                return Answer(0, False, problem=problem, nobody=isinstance(exc, _NOBODY))
             lines = [f"{name}: {value}" for name, value in response.getheaders()]
             text = "\n".join([*lines, body.decode("utf-8", "replace")])
             return Answer(response.status, response.getheader(MARKER) is not None, text)
+
+    def refuse_wrong_address(self) -> None:
+        """Raises TrafficError when nothing could be proved by this URL, before users notice."""
+        answer = self.answer()
+        if answer.nobody:
+            raise TrafficError(
+                f"{self.url} gives {answer.words}. Nothing was changed, since nothing could be "
+                "proved. Check url, and that the proxy runs."
+            )
 
     def is_expected(self, answer: Answer) -> bool:
         """Whether it is what the new side was said to answer; any answer, when nothing was said."""
@@ -123,6 +141,8 @@ def visitor_from(params: t.Mapping[str, t.Any]) -> Visitor:
         raise TrafficError(
             "url is not a URL http(s)://host[:port][/path] without a login. Nothing was changed."
         )
+    if not 0 < params["timeout"] < math.inf:
+        raise TrafficError("timeout must be a number of seconds above 0. Nothing was changed.")
     return Visitor(
         url=params["url"],
         validate_certs=params["validate_certs"],

@@ -266,8 +266,8 @@ from ansible_collections.sre.rollback.plugins.module_utils._breaker_resilience4j
     Resilience4j,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
-from ansible_collections.sre.rollback.plugins.module_utils._redis import (
-    REDIS_IMPORT_ERROR,
+from ansible_collections.sre.rollback.plugins.module_utils._redis import REDIS_IMPORT_ERROR
+from ansible_collections.sre.rollback.plugins.module_utils._redis_options import (
     REDIS_REQUIRED_TOGETHER,
     redis_argument_spec,
 )

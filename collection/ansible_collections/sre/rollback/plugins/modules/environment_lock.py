@@ -25,6 +25,8 @@ options:
       - V(file) is a folder on the host that runs the module, serves one controller, and goes by
         its clock. Its files belong to the account that made them.
       - V(redis) and V(postgres) serve several controllers, by the server's clock.
+      - O(tls), O(validate_certs), O(ca_certs), O(client_cert_file), O(client_key_file),
+        O(login_timeout), O(cluster) and those of Sentinels are for V(redis) alone.
       - Redis keeps it in a hash C(rollback:lock:ENVIRONMENT). M(sre.rollback.redis_flush) spares
         it. A primary that fails may lose its last writes; the token tells late holders apart only
         as long as the lease is stored.
@@ -89,13 +91,6 @@ options:
     description:
       - User to log in as. When it is left out, Redis's default user or the role C(postgres).
     type: str
-  login_password:
-    description: Password of O(login_user).
-    type: str
-  login_timeout:
-    description: Seconds to wait for a connection and for an answer, with O(backend=redis).
-    type: float
-    default: 5.0
   login_unix_socket:
     description:
       - Folder of the server's Unix socket, with O(backend=postgres). Used instead of
@@ -113,53 +108,15 @@ options:
     description: Further libpq connection parameters with O(backend=postgres).
     type: dict
     default: {}
-  tls:
-    description: Whether to use TLS with O(backend=redis).
-    type: bool
-    default: false
-  validate_certs:
-    description: Whether the certificate must be trusted and be issued for the host, with O(tls).
-    type: bool
-    default: true
-  ca_certs:
-    description: File with the certificates to trust, with O(tls).
-    type: path
-  client_cert_file:
-    description: Certificate of this client, with O(tls).
-    type: path
-  client_key_file:
-    description: Private key of O(client_cert_file).
-    type: path
-  cluster:
-    description:
-      - With V(auto), a server in cluster mode stands for its whole cluster.
-      - With V(never), only the server itself is used.
-    type: str
-    choices: [auto, never]
-    default: auto
-  sentinels:
-    description:
-      - Sentinels as C(host:port), asked in this order for the primary of O(sentinel_service).
-    type: list
-    elements: str
-  sentinel_service:
-    description: Name under which the Sentinels watch the primary.
-    type: str
-  sentinel_user:
-    description: ACL user of the Sentinels.
-    type: str
-  sentinel_password:
-    description: Password of the Sentinels.
-    type: str
 requirements:
-  - redis (Python library) >= 5.2, with O(backend=redis)
-  - psycopg >= 3.1, with O(backend=postgres)
+  - psycopg >= 3.1, with O(backend=postgres); redis-py is needed with O(backend=redis) alone
 notes:
   - A renewal is not reported as a change, and needs no undo.
   - A lease that was given back cannot be brought back, because somebody else may have the
     environment by then. RV(undo) is null then; take it anew.
 extends_documentation_fragment:
   - sre.rollback._attributes
+  - sre.rollback._redis
 attributes:
   check_mode:
     support: full
@@ -304,6 +261,10 @@ from ansible_collections.sre.rollback.plugins.module_utils._lock_lease import (
     Request,
     is_renewal,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._redis_options import (
+    REDIS_REQUIRED_TOGETHER,
+    redis_argument_spec,
+)
 
 _SSL_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
@@ -318,18 +279,10 @@ def argument_spec() -> dict:
         "ttl": {"type": "float", "default": 3600},
         "token": {"type": "int", "no_log": False},
         "path": {"type": "path"},
-        **server_spec(),
-        **postgres_spec(),
-        **redis_spec(),
-    }
-
-
-def server_spec() -> dict:
-    return {
-        "login_host": {"type": "str", "default": "localhost"},
+        **redis_argument_spec(),
+        # The port and the user of either server, by default its own.
         "login_port": {"type": "int"},
-        "login_user": {"type": "str"},
-        "login_password": {"type": "str", "no_log": True},
+        **postgres_spec(),
     }
 
 
@@ -341,22 +294,6 @@ def postgres_spec() -> dict:
         "ssl_mode": {"type": "str", "choices": _SSL_MODES, "default": "prefer"},
         "ca_cert": {"type": "path"},
         "connect_params": {"type": "dict", "default": {}},
-    }
-
-
-def redis_spec() -> dict:
-    return {
-        "login_timeout": {"type": "float", "default": 5.0},
-        "tls": {"type": "bool", "default": False},
-        "validate_certs": {"type": "bool", "default": True},
-        "ca_certs": {"type": "path"},
-        "client_cert_file": {"type": "path"},
-        "client_key_file": {"type": "path"},
-        "cluster": {"type": "str", "choices": ["auto", "never"], "default": "auto"},
-        "sentinels": {"type": "list", "elements": "str"},
-        "sentinel_service": {"type": "str"},
-        "sentinel_user": {"type": "str"},
-        "sentinel_password": {"type": "str", "no_log": True},
     }
 
 
@@ -421,10 +358,7 @@ def main() -> None:
             ("state", "stolen", ["holder"]),
             ("state", "released", ["token"]),
         ],
-        required_together=[
-            ("sentinels", "sentinel_service"),
-            ("client_cert_file", "client_key_file"),
-        ],
+        required_together=REDIS_REQUIRED_TOGETHER,
         supports_check_mode=True,
     )
     params = connection_of(module.params)

@@ -188,6 +188,7 @@ undo:
 
 import contextlib
 import json
+import math
 import time
 import typing as t
 from pathlib import Path
@@ -204,6 +205,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._flag_provider import
     Change,
     FlagError,
     Provider,
+    UnchangedError,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._flag_unleash import (
     Unleash,
@@ -241,8 +243,10 @@ def argument_spec() -> dict:
 
 def provider_of(params: t.Mapping[str, t.Any]) -> Provider:
     """The place of the flags, read. Raises FlagError."""
-    if params["poll_interval"] <= 0 or params["timeout"] <= 0:
-        raise FlagError("poll_interval and timeout must be more than 0 s. Nothing was changed.")
+    if not all(0 < params[name] < math.inf for name in ("poll_interval", "timeout")):
+        raise FlagError(
+            "poll_interval and timeout must be a number of seconds above 0. Nothing was changed."
+        )
     return _PROVIDERS[params["provider"]](params)
 
 
@@ -275,6 +279,21 @@ def kept(path: str) -> dict:
     return definitions
 
 
+@contextlib.contextmanager
+def keeping(path: str, change: Change) -> t.Iterator[None]:
+    """What was is in the restore point while it is changed, and stays when anything was changed."""
+    found = _atomic_file.read(path)
+    keep(path, change)
+    try:
+        yield
+    except (_atomic_file.FileError, UnchangedError):
+        if found is None:
+            _atomic_file.remove(path)
+        else:
+            _atomic_file.replace(path, found)
+        raise
+
+
 def keep(path: str, change: Change) -> None:
     """Add to a restore point the flags that it does not have yet. Raises FlagError."""
     stored = {**change.touched, **kept(path)}
@@ -293,9 +312,9 @@ def act(provider: Provider, change: Change, params: t.Mapping[str, t.Any]) -> No
     if change.changed:
         if params["verify"]:
             rehearse(provider, change)
-        if path and params["flags"] is not None:
-            keep(path, change)
-        provider.apply(change)
+        to_be_kept = path and params["flags"] is not None
+        with keeping(path, change) if to_be_kept else contextlib.nullcontext():
+            provider.apply(change)
     if path and params["flags"] is None:
         _atomic_file.remove(path)
 

@@ -256,9 +256,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 from ansible_collections.sre.rollback.plugins.module_utils._redis import (
     REDIS_IMPORT_ERROR,
-    REDIS_REQUIRED_TOGETHER,
     ConnectionOptions,
-    redis_argument_spec,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._redis_flush import Flush
 from ansible_collections.sre.rollback.plugins.module_utils._redis_flush_report import (
@@ -271,6 +269,10 @@ from ansible_collections.sre.rollback.plugins.module_utils._redis_flush_report i
 from ansible_collections.sre.rollback.plugins.module_utils._redis_keep import (
     refuse_failures,
     restore_keys,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._redis_options import (
+    REDIS_REQUIRED_TOGETHER,
+    redis_argument_spec,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._redis_restore_point import (
     RestorePointWriter,
