@@ -180,7 +180,7 @@ def unleash_place(unleash: Unleash, tmp_path: Path) -> Place:
         "api_token": ADMIN,
         "client_token": CLIENT,
         "flags": {"checkout": False},
-        "restore_point": str(tmp_path / "point"),
+        "restore_point": str(tmp_path / "flags-point"),
         "timeout": 2,
     }
     return Place("feature_flag", options, lambda: list(unleash.changes), tmp_path)

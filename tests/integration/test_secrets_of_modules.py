@@ -1,4 +1,4 @@
-"""No secret of any module is in any output, however loud, when the module fails."""
+"""No secret of any module is in any output, however loud, whether the module fails or not."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ import yaml
 
 from rollback_playbook.catalogue.collection import collections_root
 from rollback_playbook.execution.ansible_environment import ansible_environment
+from tests.module_places import SECRET, Place
 from tests.real_servers import PostgresServer, RedisServer
+from tests.unleash import ADMIN, CLIENT
 
 pytestmark = pytest.mark.integration
 
-_CANARY = "c4n@ry p%ss/w:rd"
 #: As an operator has it, in a vault: Ansible prints the lines of a playbook that fail.
 _SECRET = "{{ secret }}"
 _MODULES = collections_root() / "ansible_collections/sre/rollback/plugins/modules"
 _HAS_SECRETS = re.compile(
-    r"rollback\._postgres|rollback\._redis|rollback\._health_checks|no_log\W+True"
+    r"rollback\._postgres|rollback\._redis|rollback\._health_checks|no_log\W+True|secrets_in"
 )
+#: A login in an address is refused. It is hidden all the same.
+_LOGIN_IN_URL = "http://ann:{{ secret | urlencode | replace('/', '%2F') }}@127.0.0.1:1/"
 _NOBODY = {"login_host": "127.0.0.1", "login_port": 1, "login_password": _SECRET}
 
 
@@ -89,11 +92,14 @@ def _cases(
         ("environment_lock", {**_NOBODY, **lock, "backend": "redis"}),
         ("environment_lock", {**params, **lock}),
         ("feature_flag", {**unleash, "api_token": _SECRET, "client_token": _SECRET}),
+        ("feature_flag", {**unleash, "api_token": "x", "url": _LOGIN_IN_URL}),
+        ("circuit_breaker", {**actuator, **breaker, "instances": [_LOGIN_IN_URL]}),
+        ("traffic", {"url": _LOGIN_IN_URL, "maintenance_path": "/no", "state": "paused"}),
         ("health_gate", _gate(postgres, cache)),
     ]
 
 
-def _run(folder: Path, cases: list[tuple[str, dict[str, Any]]]) -> str:
+def _run(folder: Path, cases: list[tuple[str, dict[str, Any]]], **variables: str) -> str:
     """What Ansible prints at -vvv when each of the cases is a task whose failure is ignored."""
     tasks = [
         {"name": f"Case {number}", f"sre.rollback.{name}": args, "ignore_errors": True}
@@ -101,7 +107,7 @@ def _run(folder: Path, cases: list[tuple[str, dict[str, Any]]]) -> str:
     ]
     play = {"hosts": "localhost", "gather_facts": False, "tasks": tasks}
     (folder / "play.yml").write_text(yaml.safe_dump([play]), encoding="utf-8")
-    variables = {"ansible_python_interpreter": sys.executable, "secret": _CANARY}
+    variables = {"ansible_python_interpreter": sys.executable, "secret": SECRET, **variables}
     (folder / "variables.json").write_text(json.dumps(variables), encoding="utf-8")
     done = subprocess.run(
         [
@@ -119,6 +125,20 @@ def _run(folder: Path, cases: list[tuple[str, dict[str, Any]]]) -> str:
     return done.stdout + done.stderr
 
 
+def _assert_hidden(secret: str, output: str) -> None:
+    for shape in (
+        secret,
+        quote(secret),
+        quote(secret, safe=""),
+        base64.b64encode(f"ann:{secret}".encode()).decode(),
+        base64.b64encode(f"a:{secret}".encode()).decode(),
+        json.dumps(secret)[1:-1],
+        json.dumps(json.dumps(secret))[2:-2],
+        repr(secret)[1:-1],
+    ):
+        assert shape not in output
+
+
 @pytest.mark.timeout(900)
 def test_every_module_that_fails_says_why_and_no_secret_at_the_loudest(
     tmp_path: Path, postgres_server: PostgresServer, valkey_server: RedisServer
@@ -133,16 +153,35 @@ def test_every_module_that_fails_says_why_and_no_secret_at_the_loudest(
 
     output = _run(tmp_path, cases)
 
-    for shape in (
-        _CANARY,
-        quote(_CANARY),
-        quote(_CANARY, safe=""),
-        base64.b64encode(f"ann:{_CANARY}".encode()).decode(),
-        base64.b64encode(f"a:{_CANARY}".encode()).decode(),
-        json.dumps(_CANARY)[1:-1],
-    ):
-        assert shape not in output
+    _assert_hidden(SECRET, output)
     assert f"ignored={len(cases)} " in output
     failures = re.findall(r"^fatal: .*", output, re.MULTILINE)
     assert len(failures) == len(cases)
     assert list(backup.iterdir()) == []
+
+
+@pytest.mark.timeout(600)
+def test_no_module_that_does_its_work_shows_a_secret_at_the_loudest(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    variables = {SECRET: _SECRET, ADMIN: "{{ admin }}", CLIENT: "{{ client }}"}
+    names = ["cache", "pybreaker", "resilience4j", "unleash", "lock_redis", "lock_postgres"]
+    places: list[Place] = [request.getfixturevalue(f"{name}_place") for name in names]
+    cases = [
+        (place.module, {name: _vaulted(value, variables) for name, value in place.options.items()})
+        for place in places
+    ]
+    login = {name: cases[0][1][name] for name in ("login_host", "login_port", "login_password")}
+    cases.append(("health_gate", {"checks": [{"name": "cache", "redis": login}], "period": 0.1}))
+
+    output = _run(tmp_path, cases, admin=ADMIN, client=CLIENT)
+
+    assert f"ok={len(cases)} " in output
+    assert "ignored=0" in output
+    for secret in (SECRET, ADMIN, CLIENT):
+        _assert_hidden(secret, output)
+
+
+def _vaulted(value: Any, variables: dict[str, str]) -> Any:
+    """The option as an operator writes it, who keeps secrets in a vault."""
+    return variables.get(value, value) if isinstance(value, str) else value

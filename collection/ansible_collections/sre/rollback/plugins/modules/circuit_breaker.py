@@ -271,6 +271,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._redis_options import
     REDIS_REQUIRED_TOGETHER,
     redis_argument_spec,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._secrets import secrets_in
 
 PROVIDERS: dict[str, t.Callable[[t.Mapping[str, t.Any]], core.Provider]] = {
     "pybreaker_redis": PybreakerRedis,
@@ -346,6 +347,7 @@ def main() -> None:
     )
     if REDIS_IMPORT_ERROR is not None and module.params["provider"] == "pybreaker_redis":
         module.fail_json(msg=missing_required_lib("redis"), exception=REDIS_IMPORT_ERROR)
+    module.no_log_values.update(secrets_in(module.params["instances"]))
     try:
         result = run(module)
     except RollbackError as exc:

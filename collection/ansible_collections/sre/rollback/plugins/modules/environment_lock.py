@@ -87,6 +87,7 @@ options:
   login_port:
     description: Port of the server; 6379 or 5432 when it is left out.
     type: int
+    default: null
   login_user:
     description:
       - User to log in as. When it is left out, Redis's default user or the role C(postgres).

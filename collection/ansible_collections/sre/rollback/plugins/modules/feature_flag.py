@@ -211,6 +211,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._flag_unleash import 
     Unleash,
     server_from,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._secrets import secrets_in
 
 _PROVIDERS: dict[str, t.Callable[[t.Mapping[str, t.Any]], Provider]] = {
     "flagd_file": lambda params: FlagdFile(params["path"], poll_interval=params["poll_interval"]),
@@ -362,6 +363,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
+    module.no_log_values.update(secrets_in(params["url"]))
     started = time.monotonic()
     result: dict = {}
     try:

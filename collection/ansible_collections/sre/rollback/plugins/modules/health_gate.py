@@ -332,12 +332,12 @@ from ansible_collections.sre.rollback.plugins.module_utils._gate_runner import (
     GateEndedError,
     GateRunner,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._gate_secrets import secrets_in
 from ansible_collections.sre.rollback.plugins.module_utils._gate_shapes import (
     without_wrong_shapes,
     wrong_shapes,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._gate_watch import watch_from
+from ansible_collections.sre.rollback.plugins.module_utils._secrets import secrets_in
 
 
 class GateModule(AnsibleModule):

@@ -197,6 +197,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
+from ansible_collections.sre.rollback.plugins.module_utils._secrets import secrets_in
 from ansible_collections.sre.rollback.plugins.module_utils._traffic_haproxy import haproxy_from
 from ansible_collections.sre.rollback.plugins.module_utils._traffic_nginx import nginx_from
 from ansible_collections.sre.rollback.plugins.module_utils._traffic_provider import (
@@ -256,6 +257,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
+    module.no_log_values.update(secrets_in(params["url"]))
     started = time.monotonic()
     try:
         provider = _PROVIDERS[params["provider"]](params)

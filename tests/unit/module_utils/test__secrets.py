@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sre.rollback.plugins.module_utils._gate_secrets import secrets_in
+from ansible_collections.sre.rollback.plugins.module_utils._secrets import secrets_in
 
 
 @pytest.mark.parametrize(
