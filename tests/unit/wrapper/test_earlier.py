@@ -73,7 +73,9 @@ def test_traffic_that_was_only_made_safe_counts_for_no_phase() -> None:
         pytest.param("Protect", {"Declare", "Assess", "Prepare"}, id="all that follows"),
         pytest.param("Switch", {"Declare", "Assess", "Prepare", "Pause"}, id="users are kept out"),
         pytest.param("Verify", {"Declare", "Assess", "Pause"}, id="users stay out until the gate"),
+        pytest.param("Resume", {"Declare", "Assess", "Verify"}, id="users come in after a gate"),
         pytest.param("Confirm", {"Declare", "Assess", "Close"}, id="lock and facts"),
+        pytest.param("Close", {"Declare", "Verify", "Confirm"}, id="over when it is healthy now"),
     ],
 )
 def test_phases_that_another_cannot_do_without_run_again(phase: str, needed: set[str]) -> None:
@@ -84,6 +86,22 @@ def test_phases_that_another_cannot_do_without_run_again(phase: str, needed: set
 
 def test_phases_that_finished_and_are_not_needed_do_not_run_again() -> None:
     assert set(phases_from("Verify", _scenario())) & {"Protect", "Preserve", "Switch"} == set()
+
+
+def test_gate_of_an_earlier_attempt_counts_where_its_phase_does_not_run_again() -> None:
+    gate = ("gate.passed", {"outcome": "passed"})
+    before = [(name, "ok") for name in _PHASES[: _PHASES.index("Verify")]]
+    verify = [("phase.started", {"name": "Verify"}), gate]
+    done = ("phase.finished", {"name": "Verify", "status": "ok"})
+    later = [("phase.started", {"name": "Resume"}),
+             ("phase.finished", {"name": "Resume", "status": "ok"}),
+             ("phase.started", {"name": "Confirm"})]  # fmt: skip
+    earlier = read_earlier(events_of(_DECLARED, *run_of("full", before), *verify, done, *later))
+
+    progress = earlier.progress_before("Confirm", _scenario())
+
+    assert progress.gates == {"Verify": "passed"}
+    assert earlier.progress_before("Verify", _scenario()).gates == {}
 
 
 def test_attempt_that_is_refused_leaves_the_incident_interrupted() -> None:

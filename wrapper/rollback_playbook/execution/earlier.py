@@ -13,7 +13,15 @@ from rollback_playbook.execution.outcome import LOCK, Progress
 #: Facts that later phases need are set in these, which change nothing that users see.
 _ALWAYS = ("Declare", "Assess")
 #: Before the switch goes on: modules are made ready, and users are kept out if they are not.
-_BEFORE = {"Pause": ("Prepare",), "Switch": ("Prepare", "Pause"), "Verify": ("Pause",)}
+#: Before users are let in, and before it is called over: the gate, since one that passed a while
+#: ago proves nothing now.
+_BEFORE = {
+    "Pause": ("Prepare",),
+    "Switch": ("Prepare", "Pause"),
+    "Verify": ("Pause",),
+    "Resume": ("Verify",),
+    "Close": ("Verify", "Confirm"),
+}
 
 
 @dataclass
@@ -39,6 +47,7 @@ class Earlier:
         return Progress(
             started=[name for name in before.started if name in kept],
             finished=before.finished & kept,
+            gates={name: said for name, said in before.gates.items() if name in kept},
             decision=before.decision,
             changed_before=frozenset(before.changed),
         )

@@ -158,7 +158,8 @@ class Session:
         result = self._play(scenario, tags=(phase,))
         self._log.progress = before
         done = result.rc == 0
-        self._log.append("compensation.finished", {"state": state, "done": done})
+        said = f"users' traffic {'is' if done else 'could not be'} {state}"
+        self._log.append("compensation.finished", {"state": state, "done": done, "text": said})
         if done:
             return outcome
         return replace(
