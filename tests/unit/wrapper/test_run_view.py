@@ -174,9 +174,9 @@ def test_decision_says_what_it_costs_and_where_that_is_kept() -> None:
 
     assert [note.text for note in view.notes] == [
         "decision: full",
+        "counted: every row was compared",
         "restoring this backup loses 1,284 orders written since 02:00 UTC; "
         "they will be kept in /salvage",
-        "counted: every row was compared",
     ]
 
 

@@ -216,12 +216,23 @@ class RunView:
         self.sampled = _gate_view(event)
 
     def _decision(self, _at: float, event: RecordEvent) -> list[Note]:
-        """One sentence for each reason: they are what the operator agrees to."""
+        """One sentence for each reason: they are what the operator agrees to.
+
+        What would be lost comes last, because a screen with little room shows the last ones.
+        """
         reasons = event.data.get("reasons") or ()
         because = reasons if isinstance(reasons, (list, tuple)) else [str(reasons)]
         level = Note(f"decision: {event.data.get('level')}", tone="fact")
-        at_risk = [Note(text) for text in risk_words(event.data.get("data_at_risk"))]
-        return [level, *(Note(f"because {reason}", tone="fact") for reason in because), *at_risk]
+        facts = [f"because {reason}" for reason in because]
+        at_risk = event.data.get("data_at_risk")
+        basis = at_risk.get("basis") if isinstance(at_risk, Mapping) else ""
+        facts += [f"counted: {basis}"] if basis else []
+        lost = risk_words(at_risk)
+        return [
+            level,
+            *(Note(fact, tone="fact") for fact in facts),
+            *([Note(lost)] if lost else []),
+        ]
 
     def _line(self, _at: float, event: RecordEvent) -> list[Note]:
         if event.data.get("level") not in ("warning", "error"):
@@ -246,14 +257,13 @@ def _gate_view(event: RecordEvent) -> GateView:
     )
 
 
-def risk_words(at_risk: Any) -> list[str]:
-    """What a decision costs: what would be lost, where it is kept, and how it was counted."""
+def risk_words(at_risk: Any) -> str:
+    """What a decision costs: what would be lost, and where it is kept; empty when nothing is."""
     if not isinstance(at_risk, Mapping) or not at_risk.get("summary"):
-        return []
-    summary = str(at_risk["summary"])
+        return ""
     lost = any((at_risk.get("total") or {}).get(name) != 0 for name in ("added", "removed"))
     kept = f"; they will be kept in {at_risk['kept_in']}" if lost and at_risk.get("kept_in") else ""
-    return [f"{summary}{kept}", *([f"counted: {at_risk['basis']}"] if at_risk.get("basis") else [])]
+    return f"{at_risk['summary']}{kept}"
 
 
 def _number(value: Any) -> float | None:

@@ -21,6 +21,9 @@ from pathlib import Path
 from rollback_playbook.errors import RecordError
 
 _BYTES = 32
+_BLOCK = 64
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
 _SUFFIX = ".key"
 _ACTIVE = "active"
 _ID_LENGTH = 16
@@ -33,10 +36,13 @@ class Key:
 
     id: str
     secret: bytes = field(repr=False)
-    _begun: hmac.HMAC = field(init=False, repr=False, compare=False)
+    _inner: hashlib._Hash = field(init=False, repr=False, compare=False)
+    _outer: hashlib._Hash = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_begun", hmac.new(self.secret, digestmod="sha256"))
+        block = self.secret.ljust(_BLOCK, b"\0")
+        object.__setattr__(self, "_inner", hashlib.sha256(block.translate(_INNER)))
+        object.__setattr__(self, "_outer", hashlib.sha256(block.translate(_OUTER)))
 
     @classmethod
     def of(cls, secret: bytes) -> Key:
@@ -45,11 +51,13 @@ class Key:
     def mac(self, content: bytes) -> str:
         """The HMAC-SHA256 of ``content`` in hex.
 
-        From a copy of one that has begun: setting one up costs as much as an event's hash.
+        From copies of the two hashes that HMAC is made of (RFC 2104), both begun with the key:
+        ``hmac`` takes twice as long for what is as short as an event.
         """
-        begun = self._begun.copy()
-        begun.update(content)
-        return begun.hexdigest()
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(content)
+        outer.update(inner.digest())
+        return outer.hexdigest()
 
     def is_of(self, content: bytes, mac: str) -> bool:
         """Whether ``mac`` is that of ``content``."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis.strategies import binary
 
 from rollback_playbook.errors import RecordError
 from rollback_playbook.record.keys import Key, Keyring
@@ -80,3 +83,11 @@ def test_keyring_in_a_place_that_cannot_be_written_says_so(tmp_path: Path) -> No
 
 def test_key_does_not_show_its_secret() -> None:
     assert "61" not in repr(Key.of(b"a" * 32))
+
+
+@given(secret=binary(min_size=32, max_size=32), content=binary(max_size=300))
+def test_mac_is_what_hmac_says(secret: bytes, content: bytes) -> None:
+    key = Key.of(secret)
+    expected = hmac.new(secret, content, "sha256").hexdigest()
+    assert key.mac(content) == expected
+    assert key.is_of(content, expected)
