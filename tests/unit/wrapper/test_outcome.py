@@ -201,3 +201,23 @@ def test_lock_is_known_from_what_its_module_says() -> None:
     assert progress.locked
     progress.observe("task.finished", "app", {**action, "result": {"holder": None, "token": 3}})
     assert not progress.locked
+
+
+def test_users_whom_nothing_keeps_out_are_on_the_system_after_a_red_gate() -> None:
+    """Where every task of Pause was skipped there is no maintenance answer to speak of."""
+    progress = Progress()
+    for phase, status in (("Pause", "skipped"), ("Switch", "changed")):
+        progress.observe("phase.started", "", {"name": phase})
+        progress.observe("task.finished", "web1", {"status": status, "task": "x"})
+        progress.observe("phase.finished", "", {"name": phase, "status": "ok"})
+    progress.observe("phase.started", "", {"name": "Verify"})
+    progress.observe("task.finished", "web1", _failed("shop answers 500"))
+
+    assert safe_traffic(progress) == "untouched"
+    assert "users are on it" in decide(_scenario(), progress, _result(2)).summary
+
+
+def test_an_operation_with_a_gate_is_done_and_not_rolled_back() -> None:
+    outcome = decide(_scenario("mark-good"), _progress("Close", gates=_GREEN), _result())
+
+    assert outcome.summary == "done and healthy"

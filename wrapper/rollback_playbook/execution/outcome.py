@@ -37,6 +37,8 @@ class Progress:
     finished: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)
     failures: list[Failure] = field(default_factory=list)
+    #: Phases in which a task did something: one that was skipped did not.
+    acted: set[str] = field(default_factory=set)
     gates: dict[str, str] = field(default_factory=dict)
     decision: Mapping[str, Any] = field(default_factory=dict)
     #: Phases in which an earlier attempt of the same incident changed something.
@@ -84,6 +86,8 @@ class Progress:
         status = data.get("status")
         if data.get("action") == LOCK and status not in _BAD:
             self.locked = bool((data.get("result") or {}).get("holder"))
+        if status != "skipped":
+            self.acted.add(self.phase)
         if status == "changed":
             self.changed.add(self.phase)
         if status in _BAD and not data.get("ignored"):
@@ -118,9 +122,12 @@ def safe_traffic(progress: Progress) -> str:
     """What must be done with the users' traffic after a run that did not finish.
 
     Before anything was switched they get back what they had; once the switch began they wait for
-    a gate that passes, since half a rollback may damage what they write.
+    a gate that passes, since half a rollback may damage what they write. Where nothing keeps users
+    out (every task of Pause was skipped) there is nothing to do.
     """
     if "Pause" not in progress.started or "Resume" in progress.finished:
+        return "untouched"
+    if "Pause" in progress.finished and "Pause" not in progress.acted:
         return "untouched"
     return "paused" if progress.phase in ("Switch", "Verify", "Resume") else "resumed"
 
@@ -199,7 +206,7 @@ def _completed(scenario: Scenario, progress: Progress) -> Outcome:
 
 
 def _deed(scenario: Scenario) -> str:
-    return "taken back" if _is_undo(scenario) else "rolled back"
+    return {"undo": "taken back", "operation": "done"}.get(scenario.level, "rolled back")
 
 
 def _is_undo(scenario: Scenario) -> bool:

@@ -19,6 +19,7 @@ from rollback_playbook.record.undo import UndoStep
 #: The role that replays what a module did: it knows the connection, which no record holds.
 _ROLES = {
     "sre.rollback.circuit_breaker": "protect",
+    "sre.rollback.compose_release": "release",
     "sre.rollback.feature_flag": "protect",
     "sre.rollback.pg_restore_verified": "database",
     "sre.rollback.pg_salvage": "database",
