@@ -17,6 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ansible_collections.sre.rollback.plugins.module_utils import _atomic_file
+from ansible_collections.sre.rollback.plugins.module_utils._compose_drain import (
+    accept_new,
+    refuse_new,
+)
 from ansible_collections.sre.rollback.plugins.module_utils._compose_project import (
     ComposeError,
     Project,
@@ -34,7 +38,7 @@ _HEAD = (
     "# which were left as they are. Your next deployment takes no notice of it.\n"
 )
 #: Compose starts containers one after another where it has to; this much time for all of them.
-_UP_SECONDS = 300.0
+UP_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -109,26 +113,38 @@ def _runs(service: Service, image: Image) -> bool:
     return right and len(service.alive) >= replicas_of(service.definition)
 
 
-def switch(order: Order, found: Found, names: t.Sequence[str]) -> None:
-    """Let the services run their images; raises ComposeError saying what runs then."""
-    order = replace(order, images=_named(order, found))
-    _write_override(order, found)
+def switch(order: Order, found: Found, names: t.Sequence[str]) -> str:
+    """Let the services run their images; raises ComposeError saying what runs then.
+
+    The words say why users may have noticed an overlap; empty where they could not.
+    """
+    order = replace(order, images=named(order, found))
+    write_override(order, found)
+    accept_new(
+        order.project,
+        [
+            each.id
+            for name in names
+            for each in found.services[name].alive
+            if each.image_id == order.images[name].id
+        ],
+    )
     try:
         if order.strategy == "all":
             _all_down_and_up(order, found)
-            return
+            return ""
         overlapped = [
             name
             for name in names
             if order.strategy == "overlap" and can_overlap(found.services[name])
         ]
         others = [name for name in names if name not in overlapped]
-        if overlapped:
-            _overlap(order, found, overlapped)
+        noticed = _overlap(order, found, overlapped) if overlapped else ""
         if others:
             _up(order, others, {name: found.services[name].replicas for name in others})
     except ComposeError as exc:
         raise ComposeError(f"{exc}. {state_in_words(order, names)}", **exc.result) from exc
+    return noticed
 
 
 def can_overlap(service: Service) -> bool:
@@ -154,7 +170,7 @@ def state_in_words(order: Order, names: t.Iterable[str]) -> str:
     return f"Now {', '.join(words)}."
 
 
-def _named(order: Order, found: Found) -> dict[str, Image]:
+def named(order: Order, found: Found) -> dict[str, Image]:
     """Each image with a name that means it: a tag that has moved on gets one of ours."""
     named = {}
     for service, image in order.images.items():
@@ -168,7 +184,7 @@ def _named(order: Order, found: Found) -> dict[str, Image]:
     return named
 
 
-def _write_override(order: Order, found: Found) -> None:
+def write_override(order: Order, found: Found) -> None:
     """Earlier pins stay while they are still what runs; a deployment since then has undone them."""
     pins: dict[str, str] = {}
     with contextlib.suppress(ValueError, KeyError, TypeError):
@@ -199,7 +215,7 @@ def _up(order: Order, names: t.Sequence[str], scale: t.Mapping[str, int], *optio
         "up", "--detach", "--no-deps", "--no-build", "--quiet-pull", *orphans, *options, *scaled,
         *names,
         override=order.override,
-        timeout=_UP_SECONDS,
+        timeout=UP_SECONDS,
     )  # fmt: skip
 
 
@@ -207,15 +223,18 @@ def _all_down_and_up(order: Order, found: Found) -> None:
     options = ["--remove-orphans"] if order.remove_orphans else []
     options += ["--volumes"] if order.remove_volumes else []
     scale = {name: each.replicas for name, each in found.services.items() if each.alive}
-    order.project.compose("down", *options, override=order.override, timeout=_UP_SECONDS)
+    order.project.compose("down", *options, override=order.override, timeout=UP_SECONDS)
     scaled = [word for name, count in scale.items() for word in ("--scale", f"{name}={count}")]
     order.project.compose(
-        "up", "--detach", "--no-build", *scaled, override=order.override, timeout=_UP_SECONDS
+        "up", "--detach", "--no-build", *scaled, override=order.override, timeout=UP_SECONDS
     )
 
 
-def _overlap(order: Order, found: Found, names: t.Sequence[str]) -> None:
-    """New containers beside the old ones; those go when the new ones are ready and known."""
+def _overlap(order: Order, found: Found, names: t.Sequence[str]) -> str:
+    """New containers beside the old ones; those go when the new ones are ready and known.
+
+    The words say why the old ones could not refuse new connections first, where they could not.
+    """
     old, scale = {}, {}
     for name in names:
         service, image = found.services[name], order.images[name]
@@ -236,40 +255,29 @@ def _overlap(order: Order, found: Found, names: t.Sequence[str]) -> None:
     ]
     try:
         wait_ready(order.project, new, timeout=order.timeout)
-        for command in order.reload:
-            replace(order.project, docker=command[0]).run(*command[1:])
+        _tell_proxies(order)
     except ComposeError:
         fresh = [each for each in new if each not in before]
         if fresh:
             order.project.run("rm", "--force", "--volumes", *fresh, fails=False)
         raise
+    return _retire(order, [each for name in names for each in old[name]])
+
+
+def _retire(order: Order, gone: t.Sequence[str]) -> str:
+    """Proxies ask the new ones, then the old ones refuse, then they go; words where they cannot."""
+    if not gone:
+        return ""
     time.sleep(order.drain)
-    gone = [each for name in names for each in old[name]]
-    if gone:
-        order.project.run("stop", *gone, timeout=_UP_SECONDS)
-        order.project.run("rm", *gone)
+    why = refuse_new(order.project, gone)
+    if not why:
+        time.sleep(order.drain)
+    order.project.run("stop", *gone, timeout=UP_SECONDS)
+    order.project.run("rm", *gone)
+    _tell_proxies(order)
+    return why
 
 
-def prove(order: Order, found: Found, names: t.Sequence[str]) -> None:
-    """Start one container of each image beside what runs, see it healthy, and take it away again.
-
-    It gets no port and no name of the service, so users do not reach it. Raises ComposeError.
-    """
-    order = replace(order, override=f"{order.override}.trial", images=_named(order, found))
-    _write_override(order, found)
-    started = []
-    try:
-        for name in names:
-            trial = f"{found.name}-{name}-trial"
-            started.append(trial)
-            order.project.run("rm", "--force", "--volumes", trial, fails=False)
-            order.project.compose(
-                "run", "--detach", "--no-deps", "--name", trial, name,
-                override=order.override,
-                timeout=_UP_SECONDS,
-            )  # fmt: skip
-        wait_ready(order.project, started, timeout=order.timeout)
-    finally:
-        if started:
-            order.project.run("rm", "--force", "--volumes", *started, fails=False)
-        _atomic_file.remove(order.override)
+def _tell_proxies(order: Order) -> None:
+    for command in order.reload:
+        replace(order.project, docker=command[0]).run(*command[1:])

@@ -52,14 +52,19 @@ options:
   reload:
     description:
       - Commands that tell proxies about new containers (V(overlap)), each a list of its arguments.
-        They are run when the new ones are healthy and before the old ones are stopped.
+        They are run when the new ones are healthy, and again when the old ones are gone.
     type: list
     elements: list
     default: []
   drain:
-    description: Seconds between that and the stop of the old containers (V(overlap)).
+    description:
+      - Seconds in which proxies learn of the new containers (V(overlap)), longer than they keep a
+        name's addresses. Then the old ones refuse new connections, so that proxies turn to the new
+        ones at once, and are stopped when as many seconds have passed again.
+      - Refusing needs root, C(nsenter) and C(iptables) on the host of the Engine. Without them the
+        old ones are stopped at once, with a warning.
     type: float
-    default: 1
+    default: 3
   remove_orphans:
     description: Remove containers of services that the Compose files do not have any more.
     type: bool
@@ -152,10 +157,10 @@ from ansible_collections.sre.rollback.plugins.module_utils._compose_switch impor
     Image,
     Order,
     look,
-    prove,
     switch,
     to_change,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._compose_trial import prove
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 
 
@@ -217,10 +222,15 @@ def act(module: AnsibleModule, order: Order, found: Found, changes: list[str]) -
         prove(order, found, changes)
         return found
     try:
-        switch(order, found, changes)
+        noticed = switch(order, found, changes)
     except ComposeError as exc:
         exc.result.setdefault("undo", undo_of(module.params, found, changes))
         raise
+    if noticed:
+        module.warn(
+            f"the old containers were stopped while proxies still asked them ({noticed}); a few "
+            "requests may have waited or failed"
+        )
     return look(order)
 
 
@@ -261,7 +271,7 @@ def argument_spec() -> dict:
         },
         "timeout": {"type": "float", "default": 60},
         "reload": {"type": "list", "elements": "list", "default": []},
-        "drain": {"type": "float", "default": 1},
+        "drain": {"type": "float", "default": 3},
         "remove_orphans": {"type": "bool", "default": False},
         "remove_volumes": {"type": "bool", "default": False},
         "remove_volumes_of": {"type": "str", "default": ""},
