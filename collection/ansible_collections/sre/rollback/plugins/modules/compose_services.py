@@ -1,0 +1,168 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the rollback-playbook authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: compose_services
+short_description: Start, stop or restart services of a Compose project
+version_added: 0.1.0
+author:
+  - The rollback-playbook authors (@rollback-playbook)
+description:
+  - The named services alone; what they depend on is left as it is.
+  - A container that is there is started again as it is, whatever the Compose files say by now. One
+    that is not is made from them; images are neither pulled nor built.
+  - Services that are started or restarted are waited for, until their own health checks hold.
+options:
+  services:
+    description: The services, in the order in which they start. They are stopped in reverse.
+    type: list
+    elements: str
+    required: true
+  state:
+    description: What is to be true of them afterwards.
+    type: str
+    choices: [started, stopped, restarted]
+    default: started
+  timeout:
+    description: Seconds within which they have to be healthy.
+    type: float
+    default: 60
+extends_documentation_fragment:
+  - sre.rollback._attributes
+  - sre.rollback._compose
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: partial
+    details:
+      - With O(state=restarted) they are restarted each time.
+seealso:
+  - module: sre.rollback.compose_release
+  - module: community.docker.docker_compose_v2
+"""
+
+EXAMPLES = r"""
+- name: The bad colour is stopped
+  sre.rollback.compose_services:
+    project_src: /srv/shop
+    services: [web-green]
+    state: stopped
+"""
+
+RETURN = r"""
+changes:
+  description: The services that were started, stopped or restarted, or in check mode would be.
+  returned: success
+  type: list
+  elements: str
+  sample: [web-green]
+undo:
+  description: The module and arguments that bring back what was; null after a restart.
+  returned: success
+  type: dict
+  sample:
+    module: sre.rollback.compose_services
+    args: {project_src: /srv/shop, services: [web-green], state: started}
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.sre.rollback.plugins.module_utils._compose_project import (
+    ComposeError,
+    Project,
+    connection_spec,
+    project_from,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._compose_ready import wait_ready
+from ansible_collections.sre.rollback.plugins.module_utils._compose_target import (
+    Service,
+    services_of,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
+
+_OPPOSITE = {"started": "stopped", "stopped": "started"}
+#: Beyond the time that a service may take to stop.
+_SECONDS = 300.0
+
+
+def found(project: Project, names: t.Sequence[str]) -> dict[str, Service]:
+    """The services by name; raises ComposeError for a name that is none."""
+    _name, services = services_of(project)
+    unknown = sorted(set(names) - set(services))
+    if unknown:
+        raise ComposeError(
+            f"the Compose file has no service {', '.join(unknown)}, only "
+            f"{', '.join(sorted(services))}. Nothing was changed."
+        )
+    return {name: services[name] for name in names}
+
+
+def to_change(services: t.Mapping[str, Service], state: str) -> list[str]:
+    """The services that are not in that state."""
+    if state == "restarted":
+        return list(services)
+    return [name for name, each in services.items() if bool(each.alive) != (state == "started")]
+
+
+def bring(project: Project, names: t.Sequence[str], state: str, timeout: float) -> None:
+    """Raises ComposeError when a service does not get healthy."""
+    if state == "stopped":
+        project.compose("stop", *reversed(names), timeout=_SECONDS)
+        return
+    if state == "restarted":
+        project.compose("restart", "--no-deps", *names, timeout=_SECONDS)
+    else:
+        start = ("up", "--detach", "--no-deps", "--no-build", "--no-recreate", "--pull", "never")
+        project.compose(*start, *names, timeout=_SECONDS)
+    running = [each.id for name in names for each in found(project, [name])[name].alive]
+    wait_ready(project, running, timeout=timeout)
+
+
+def undo_of(params: t.Mapping[str, t.Any], changes: t.Sequence[str]) -> t.Any:
+    """A restart leaves nothing to undo."""
+    if not changes or params["state"] not in _OPPOSITE:
+        return None
+    args = {name: params[name] for name in (*connection_spec(), "timeout")}
+    args.update(services=list(changes), state=_OPPOSITE[params["state"]])
+    return {"module": "sre.rollback.compose_services", "args": args}
+
+
+def argument_spec() -> dict:
+    return {
+        **connection_spec(),
+        "services": {"type": "list", "elements": "str", "required": True},
+        "state": {
+            "type": "str",
+            "choices": ["started", "stopped", "restarted"],
+            "default": "started",
+        },
+        "timeout": {"type": "float", "default": 60},
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    params = module.params
+    undo = None
+    try:
+        project = project_from(params)
+        changes = to_change(found(project, params["services"]), params["state"])
+        undo = undo_of(params, changes)
+        if changes and not module.check_mode:
+            bring(project, changes, params["state"], params["timeout"])
+    except RollbackError as exc:
+        module.fail_json(msg=str(exc), **{"undo": undo, **exc.result})
+    module.exit_json(changed=bool(changes), changes=changes, undo=undo)
+
+
+if __name__ == "__main__":
+    main()
