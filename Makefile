@@ -38,7 +38,7 @@ attack: $(VENV)/.dev ## Kills, full disks, races: minutes of them
 test-compose: $(VENV)/.dev ## Compose on a real Docker Engine, which is installed when it may be
 	tests/compose/install.sh
 	$(BIN)/python -m pip install --quiet --editable '.[compose]'
-	$(BIN)/pytest -m compose tests/compose --timeout 600
+	$(BIN)/python -m tests.compose.engine $(BIN)/pytest --numprocesses 2 -m compose tests/compose --timeout 900
 
 lint: $(VENV)/.dev ## Format, lint, types, playbooks, sanity
 	$(BIN)/ruff format --check .

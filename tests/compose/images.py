@@ -18,7 +18,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-_HERE = Path(__file__).parent
+#: The program of the shop.
+APP = Path(__file__).parent / "shop" / "app.py"
 _LEFT_OUT = frozenset(
     {"test", "idlelib", "tkinter", "lib2to3", "ensurepip", "site-packages", "__pycache__",
      "turtledemo", "pydoc_data", "dist-packages"}
@@ -73,7 +74,7 @@ def build(reference: str, release: Mapping[str, Any]) -> str:
     """A release of the shop on top of the base image; the image's id."""
     with tempfile.TemporaryDirectory() as folder:
         context = Path(folder)
-        shutil.copy(_HERE / "shop" / "app.py", context)
+        shutil.copy(APP, context)
         (context / "release.json").write_text(json.dumps(release))
         (context / "Dockerfile").write_text(dockerfile())
         # The classic builder: Debian's Docker comes without the other one.

@@ -6,17 +6,26 @@ import hashlib
 import http.client
 import json
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rollback_playbook.lab.prober import Sample, Seen, seen
 from tests.compose.images import docker
+
+#: Commands that are given an incident and not an inventory.
+_ABOUT_INCIDENTS = frozenset({"continue", "incidents", "undo"})
+
+#: After so long a user gives up.
+_PATIENCE_SECONDS = 10.0
 
 COMPOSE_FILE = """\
 services:
@@ -59,8 +68,8 @@ http {
   resolver 127.0.0.11 valid=1s;
   client_body_temp_path /tmp/a; proxy_temp_path /tmp/b; fastcgi_temp_path /tmp/c;
   uwsgi_temp_path /tmp/d; scgi_temp_path /tmp/e;
-  upstream web { zone web 64k; server web:8000 resolve max_fails=0; }
-  upstream api { zone api 64k; server api:8000 resolve max_fails=0; }
+  upstream web { zone web 64k; server web:8000 resolve; }
+  upstream api { zone api 64k; server api:8000 resolve; }
   server {
     listen 80;
     proxy_connect_timeout 1s;
@@ -72,6 +81,9 @@ http {
 """
 
 
+_FILES = frozenset({".env", "docker-compose.yml", "maintenance", "nginx"})
+
+
 @dataclass
 class Stack:
     """One project in a folder of its own, reached on a port of loopback."""
@@ -79,6 +91,8 @@ class Stack:
     folder: Path
     port: int
     compose_file: str = COMPOSE_FILE
+    #: Further files of the project, and other content for those that it has.
+    files: Mapping[str, str] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
 
     def write(self) -> None:
@@ -86,6 +100,7 @@ class Stack:
             "docker-compose.yml": self.compose_file,
             "nginx/nginx.conf": NGINX,
             "maintenance/maintenance.conf": "",
+            **self.files,
         }.items():
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,6 +118,21 @@ class Stack:
         self._write_variables()
         self.compose("up", "--detach", "--quiet-pull", "--remove-orphans")
 
+    def reset(self) -> None:
+        """As its owner has written it in the beginning, running and answering."""
+        self.compose_file = COMPOSE_FILE
+        self.variables.clear()
+        self.write()
+        shutil.rmtree(self.host, ignore_errors=True)
+        for path in self.folder.iterdir():
+            if path.name not in _FILES:
+                shutil.rmtree(path)
+        left = set(self.everything()) - set(docker("ps", "--quiet", "--no-trunc").split())
+        if left:
+            docker("rm", "--force", *left)
+        self.deploy()
+        self.wait_for(200)
+
     def compose(self, *arguments: str) -> str:
         return docker("compose", "--project-directory", str(self.folder), *arguments)
 
@@ -112,6 +142,11 @@ class Stack:
     @property
     def project(self) -> str:
         return self.folder.name
+
+    @property
+    def host(self) -> Path:
+        """Where modules that are run by themselves keep what is ours."""
+        return self.folder.parent / "host"
 
     def containers(self, *services: str) -> dict[str, list[str]]:
         """Ids of the running containers by service."""
@@ -133,10 +168,15 @@ class Stack:
             set(docker("inspect", "--format", "{{.Config.Image}}", *ids).split()) if ids else set()
         )
 
+    def mend(self, service: str) -> None:
+        """Whatever is wrong with what runs of a service is wrong no more."""
+        for container in self.containers(service)[service]:
+            docker("exec", container, "/bin/busybox", "touch", "/tmp/mended")
+
     def everything(self) -> list[str]:
         """Every container of the project, running or not, one-off or not."""
         mine = f"label=com.docker.compose.project={self.project}"
-        return docker("ps", "--all", "--quiet", "--filter", mine).split()
+        return docker("ps", "--all", "--quiet", "--no-trunc", "--filter", mine).split()
 
     def digest(self) -> dict[str, str]:
         """The user's files, by content."""
@@ -148,7 +188,7 @@ class Stack:
 
     def get(self, path: str = "/orders") -> tuple[int, str]:
         """What a user gets: status, and the version that answered."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_PATIENCE_SECONDS)
         try:
             connection.request("GET", path, headers={"Connection": "close"})
             answer = connection.getresponse()
@@ -198,9 +238,13 @@ class Load:
         """What they were answered; 0 is no answer within a second, as on a machine that is busy."""
         return {each.status for each in self._samples}
 
+    def samples(self) -> list[Sample]:
+        """Every request, in the order in which they ended."""
+        return sorted(self._samples, key=lambda each: each.ended)
+
     def seen(self, *, since: float = 0) -> Seen:
         """What they saw."""
-        return seen(sorted(self._samples, key=lambda each: each.ended), since=since)
+        return seen(self.samples(), since=since)
 
 
 def free_port() -> int:
@@ -216,6 +260,11 @@ class Run:
 
     code: int
     output: str
+
+    @property
+    def incident(self) -> str:
+        """The id that the last line of a run ends with."""
+        return re.findall(r"record: \S*/(\S+)", self.output)[-1]
 
 
 @dataclass(frozen=True)
@@ -288,19 +337,26 @@ class Environment:
             "verify_hold": 1,
         }
 
-    def run(self, *arguments: str, seconds: float = 240) -> Run:
-        """``rollback-playbook ARGUMENTS -i …``."""
+    def run(self, *arguments: str, seconds: float = 400) -> Run:
+        """``rollback-playbook ARGUMENTS -i …``, or without ``-i`` what names an incident."""
+        process = self.start(*arguments)
+        try:
+            output, _ = process.communicate(timeout=seconds)
+        finally:
+            process.kill()
+        return Run(process.returncode, output)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """The same, in a session of its own, while it goes on."""
         program = str(Path(sys.executable).with_name("rollback-playbook"))
-        environment = {**os.environ, "ROLLBACK_PLAYBOOK_STATE_DIR": str(self.folder / "state")}
-        done = subprocess.run(
-            [program, *arguments, "-i", str(self.folder / "shop-prod")],
+        where = [] if arguments[0] in _ABOUT_INCIDENTS else ["-i", str(self.folder / "shop-prod")]
+        return subprocess.Popen(
+            [program, *arguments, *where],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=seconds,
-            check=False,
-            env=environment,
+            start_new_session=True,
+            env={**os.environ, "ROLLBACK_PLAYBOOK_STATE_DIR": str(self.folder / "state")},
             cwd=self.folder,
         )
-        return Run(done.returncode, done.stdout)

@@ -23,7 +23,7 @@ Images = Callable[..., dict[str, dict[str, str]]]
 def order(stack: Stack, **more: Any) -> dict[str, Any]:
     return {
         "project_src": str(stack.folder),
-        "override": str(stack.folder.parent / "host" / "shop.override.yml"),
+        "override": str(stack.host / "shop.override.yml"),
         "timeout": 60,
         **more,
     }
@@ -62,17 +62,17 @@ def test_overlap_leaves_users_nothing_to_notice(
     stack: Stack, run_module: RunModule, images: Images
 ) -> None:
     """From one good release to another, so that every failed request would be ours."""
-    args = order(stack, images=images(web="1.1.0"), strategy="overlap", drain=3)
+    args = order(stack, images=images(web="1.1.0"), strategy="overlap")
     with Load(stack) as load:
         result = run_module("compose_release", args)
-        time.sleep(0.5)
+        time.sleep(2)
     assert result["changed"]
     assert stack.images("web") == {"shop/web:1.1.0"}
     assert len(stack.containers()["web"]) == 2
-    assert load.seen().requests > 20
+    assert load.seen().requests > 100
     # 502 would be a container that was taken away while nginx still asked it.
-    assert load.statuses <= {200, 504, 0}
-    assert 200 in load.statuses
+    assert load.statuses == {200}
+    assert "warnings" not in result
     assert not run_module("compose_release", args)["changed"]
 
 
@@ -211,7 +211,7 @@ def test_what_makes_no_sense_is_refused(
 def test_evidence_is_kept_once_and_readable_by_its_owner_alone(
     stack: Stack, run_module: RunModule
 ) -> None:
-    dest = stack.folder.parent / "evidence"
+    dest = stack.host / "evidence"
     args = {"project_src": str(stack.folder), "dest": str(dest)}
     result = run_module("compose_evidence", args)
     assert result["changed"]

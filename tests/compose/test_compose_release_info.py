@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import subprocess
+import tarfile
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +24,7 @@ Images = Callable[..., dict[str, dict[str, str]]]
 def question(stack: Stack, **more: Any) -> dict[str, Any]:
     return {
         "project_src": str(stack.folder),
-        "registry": str(stack.folder.parent / "good-releases.jsonl"),
+        "registry": str(stack.host / "good-releases.jsonl"),
         **more,
     }
 
@@ -84,13 +88,37 @@ def test_version_that_nobody_has_is_refused_with_what_there_is(
 
 
 def test_image_for_another_machine_is_refused(stack: Stack, run_module: RunModule) -> None:
-    docker("import", "--platform", "linux/arm64", "/dev/null", "shop/web:foreign")
+    load_foreign("shop/web:foreign", architecture="arm64")
     try:
         args = question(stack, services=["web"], version="foreign")
         result = run_module("compose_release_info", args)
         assert "is made for arm64, and this host runs amd64" in result["msg"]
     finally:
         docker("rmi", "shop/web:foreign")
+
+
+def load_foreign(reference: str, *, architecture: str) -> None:
+    """An image without content that says it is made for this kind of machine."""
+    empty = io.BytesIO()
+    tarfile.open(fileobj=empty, mode="w").close()
+    layer = empty.getvalue()
+    diff = f"sha256:{hashlib.sha256(layer).hexdigest()}"
+    config = {
+        "architecture": architecture, "os": "linux", "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [diff]},
+    }  # fmt: skip
+    manifest = [{"Config": "config.json", "RepoTags": [reference], "Layers": ["layer.tar"]}]
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name, content in {
+            "layer.tar": layer,
+            "config.json": json.dumps(config).encode(),
+            "manifest.json": json.dumps(manifest).encode(),
+        }.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    docker("load", "--quiet", given=archive.getvalue())
 
 
 def test_image_that_is_gone_is_built_from_its_git_tag(stack: Stack, run_module: RunModule) -> None:

@@ -11,14 +11,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 RELEASE = json.loads(Path("/app/release.json").read_text())
-STARTED = time.monotonic()
+#: Whoever makes this file in a container has mended what is wrong with it.
+MENDED = Path("/tmp/mended")
 
 
 class Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        bad = RELEASE.get("fails", [])
+        bad = [] if MENDED.exists() else RELEASE.get("fails", [])
         status = 500 if self.path in bad or (self.path != "/health" and "*" in bad) else 200
         body = json.dumps({"version": RELEASE["version"], "path": self.path}).encode()
         self.send_response(status)

@@ -1,0 +1,169 @@
+"""``blue-green`` and ``canary-abort`` on Compose: users are on one side, then on the other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.compose.conftest import MakeEnvironment, MakeStack
+from tests.compose.stack import Load, Stack
+
+pytestmark = pytest.mark.compose
+
+COMPOSE_FILE = """\
+services:
+  proxy:
+    image: base/nginx:1
+    command: ["/usr/sbin/nginx", "-p", "/run", "-c", "/etc/nginx/nginx.conf"]
+    ports: ["127.0.0.1:${PORT}:80"]
+    volumes: ["./nginx:/etc/nginx:ro", "./upstream:/etc/upstream:ro"]
+    stop_grace_period: 2s
+    depends_on: [blue, green]
+  blue:
+    image: shop/web:${BLUE:-1.0.0}
+    stop_grace_period: 2s
+  green:
+    image: shop/web:${GREEN:-1.1.0}
+    stop_grace_period: 2s
+"""
+
+FORWARDED = """\
+daemon off;
+pid /tmp/nginx.pid;
+error_log stderr warn;
+events { worker_connections 256; }
+http {
+  access_log off;
+  resolver 127.0.0.11 valid=1s;
+  client_body_temp_path /tmp/a; proxy_temp_path /tmp/b; fastcgi_temp_path /tmp/c;
+  uwsgi_temp_path /tmp/d; scgi_temp_path /tmp/e;
+  include /etc/upstream/*.conf;
+  server {
+    listen 80;
+    location / { proxy_pass http://shop; }
+  }
+}
+"""
+
+
+def upstream(colour: str) -> str:
+    return f"upstream shop {{ zone shop 64k; server {colour}:8000 resolve; }}\n"
+
+
+def side(stack: Stack, colour: str, version: str) -> dict[str, Any]:
+    program = "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/orders')"
+    container = f"{stack.project}-{colour}-1"
+    argv = ["docker", "exec", container, "/usr/bin/python3", "-c", program]
+    return {
+        "upstream": upstream(colour),
+        "answers": version,
+        "checks": [{"name": f"{colour} answers", "command": {"argv": argv}}],
+        "services": [colour],
+    }
+
+
+def proxied(stack: Stack) -> dict[str, Any]:
+    """How nginx in its container is told."""
+    return {
+        "traffic_provider": "nginx",
+        "traffic_command": ["docker", "exec", f"{stack.project}-proxy-1"],
+        "traffic_binary": "/usr/sbin/nginx",
+        "traffic_prefix": "/run",
+        "traffic_url": f"http://127.0.0.1:{stack.port}/orders",
+        "traffic_upstream_path": str(stack.folder / "upstream" / "shop.conf"),
+        "verify_checks": [
+            {
+                "name": "users see orders",
+                "http": {"url": f"http://127.0.0.1:{stack.port}/orders", "status": [200]},
+            }
+        ],
+    }
+
+
+def made(make_stack: MakeStack, upstream: str, **files: str) -> Stack:
+    content: Mapping[str, str] = {
+        "nginx/nginx.conf": FORWARDED, "upstream/shop.conf": upstream, **files,
+    }  # fmt: skip
+    return make_stack(compose_file=COMPOSE_FILE, files=content)
+
+
+def test_users_go_to_the_other_colour_and_the_bad_one_stops_only_then(
+    make_stack: MakeStack, environment: MakeEnvironment
+) -> None:
+    stack = made(make_stack, upstream("green"))
+    sides = {"blue": side(stack, "blue", "1.0.0"), "green": side(stack, "green", "2.1.0")}
+    shop = environment(stack, colours_sides=sides, **proxied(stack))
+    stack.deploy(green="2.1.0")
+    stack.compose("stop", "blue")
+    stack.wait_for(500)
+
+    with Load(stack, "/") as load:
+        done = shop.run("blue-green", "--reason", "orders fail", "--yes")
+
+    assert done.code == 0, done.output
+    assert stack.get() == (200, "1.0.0")
+    assert set(stack.containers()) == {"proxy", "blue"}
+    assert load.statuses == {200}
+
+    again = shop.run("blue-green", "--reason", "twice", "--yes", "-e", "colours_to=blue")
+    assert again.code == 3, again.output
+    assert "Users are on blue already; nothing was changed" in again.output
+
+    undone = shop.run("undo", done.incident, "--yes")
+    assert undone.code == 5, undone.output
+    assert stack.get() == (500, "2.1.0")
+    assert set(stack.containers()) == {"proxy", "blue", "green"}
+
+
+def test_colour_that_is_red_gets_no_users(
+    make_stack: MakeStack, environment: MakeEnvironment
+) -> None:
+    stack = made(make_stack, upstream("green"))
+    stack.deploy(blue="2.1.0")
+    sides = {"blue": side(stack, "blue", "2.1.0"), "green": side(stack, "green", "1.1.0")}
+    shop = environment(stack, colours_sides=sides, colours_deadline=3, **proxied(stack))
+    before = stack.containers()
+
+    refused = shop.run("blue-green", "--reason", "a try", "--yes")
+
+    assert refused.code == 3, refused.output
+    assert "nothing was changed" in refused.output
+    assert stack.get() == (200, "1.1.0")
+    assert stack.containers() == before
+
+
+def test_share_of_a_canary_is_set_and_then_taken_from_it(
+    make_stack: MakeStack, environment: MakeEnvironment
+) -> None:
+    stack = made(make_stack, upstream("blue"))
+    shop = environment(
+        stack,
+        canary_upstream_name="shop",
+        canary_stable=["blue:8000 resolve"],
+        canary_canary=["green:8000 resolve"],
+        canary_options=["zone shop 64k;"],
+        canary_checks=side(stack, "blue", "1.0.0")["checks"],
+        **proxied(stack),
+    )
+
+    def answered(requests: int = 100) -> Counter[str]:
+        return Counter(stack.get()[1] for _ in range(requests))
+
+    for share in (10, 25, 50, 100):
+        set_to = shop.run(
+            "canary-abort", "--reason", "a share", "--yes", "-e", f"canary_weight={share}"
+        )
+        assert set_to.code == 0, set_to.output
+        assert answered()["1.1.0"] == share
+
+    done = shop.run("canary-abort", "--reason", "it fails", "--yes", "-e", "canary_answers=1.0.0")
+    assert done.code == 0, done.output
+    assert answered() == {"1.0.0": 100}
+    assert set(stack.containers()) == {"proxy", "blue", "green"}
+
+    undone = shop.run("undo", done.incident, "--yes")
+    assert undone.code == 0, undone.output
+    assert answered() == {"1.1.0": 100}

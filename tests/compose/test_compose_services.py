@@ -1,0 +1,67 @@
+"""compose_services: services are started, stopped and restarted, and waited for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.compose.images import docker
+from tests.compose.stack import Stack
+from tests.module_runner import RunModule
+
+pytestmark = pytest.mark.compose
+
+
+def wish(stack: Stack, services: list[str], state: str, **more: Any) -> dict[str, Any]:
+    return {"project_src": str(stack.folder), "services": services, "state": state, **more}
+
+
+def test_service_is_stopped_and_started_again_as_it_was(
+    stack: Stack, run_module: RunModule
+) -> None:
+    before = stack.containers()
+    args = wish(stack, ["api"], "stopped")
+    assert run_module("compose_services", args, check=True)["changes"] == ["api"]
+    assert stack.containers() == before
+
+    stopped = run_module("compose_services", args)
+    assert stopped["changed"]
+    assert "api" not in stack.containers()
+    assert not run_module("compose_services", args)["changed"]
+
+    # The owner has written another version down meanwhile: that is no reason to run it.
+    stack.variables["API"] = "2.0.0"
+    stack.write()
+    back = run_module("compose_services", stopped["undo"]["args"])
+    assert back["changed"]
+    assert stack.containers() == before
+    assert stack.images("api") == {"shop/api:1.0.0"}
+
+
+def test_restart_keeps_the_containers_and_waits_for_them(
+    stack: Stack, run_module: RunModule
+) -> None:
+    before = stack.containers()
+    began = docker("inspect", "--format", "{{.State.StartedAt}}", *before["web"])
+    result = run_module("compose_services", wish(stack, ["web"], "restarted"))
+    assert result["changes"] == ["web"]
+    assert result["undo"] is None
+    assert stack.containers() == before
+    assert docker("inspect", "--format", "{{.State.StartedAt}}", *before["web"]) != began
+
+
+def test_service_that_does_not_get_healthy_is_named_with_its_reason(
+    stack: Stack, run_module: RunModule
+) -> None:
+    stack.deploy(api="4.0.0")
+    result = run_module("compose_services", wish(stack, ["api"], "restarted", timeout=3))
+    assert result["failed"]
+    assert f"container {stack.project}-api-1 was not healthy within 3 s" in result["msg"]
+
+
+def test_name_that_is_no_service_is_refused(stack: Stack, run_module: RunModule) -> None:
+    before = stack.containers()
+    result = run_module("compose_services", wish(stack, ["apii"], "stopped"))
+    assert "the Compose file has no service apii, only api" in result["msg"]
+    assert stack.containers() == before

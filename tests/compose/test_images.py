@@ -1,0 +1,146 @@
+"""Images that are not on the host: pulled, built again from a git tag, or refused with a reason."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.compose.conftest import MakeEnvironment, MakeStack
+from tests.compose.images import APP, build, docker, dockerfile
+from tests.compose.stack import COMPOSE_FILE, Stack, free_port
+
+pytestmark = pytest.mark.compose
+
+
+@pytest.fixture
+def registry(engine: None, tmp_path: Path) -> Iterator[str]:  # noqa: ARG001
+    """Host and port of an image registry on loopback, to which the Engine speaks plain HTTP."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        pytest.skip("docker-registry is missing: run tests/compose/install.sh")
+    address = f"127.0.0.1:{free_port()}"
+    configuration = {
+        "version": 0.1,
+        "storage": {"filesystem": {"rootdirectory": str(tmp_path / "registry")}},
+        "http": {"addr": address},
+    }
+    path = tmp_path / "registry.yml"
+    path.write_text(json.dumps(configuration))
+    with (tmp_path / "registry.log").open("wb") as log:
+        process = subprocess.Popen([program, "serve", str(path)], stdout=log, stderr=log)
+    try:
+        _wait_for(address, process)
+        yield address
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < deadline:
+        connection = http.client.HTTPConnection(address, timeout=1)
+        with contextlib.suppress(OSError):
+            connection.request("GET", "/v2/")
+            assert connection.getresponse().status == 200
+            return
+        time.sleep(0.1)
+    pytest.fail("the registry does not answer")
+
+
+def test_image_that_is_in_a_registry_alone_is_pulled(
+    make_stack: MakeStack, environment: MakeEnvironment, registry: str
+) -> None:
+    good, bad = (f"{registry}/shop/web:{version}" for version in ("1.0.5", "2.0.0"))
+    build(good, {"version": "1.0.5"})
+    docker("push", "--quiet", good)
+    docker("tag", "shop/web:2.0.0", bad)
+    stack = make_stack(
+        compose_file=COMPOSE_FILE.replace("shop/web:", f"{registry}/shop/web:"),
+        variables={"WEB": "1.0.5"},
+    )
+    shop = environment(stack, release_services=["web"])
+    marked = shop.run("mark-good", "--yes")
+    assert marked.code == 0, marked.output
+    stack.deploy(web="2.0.0")
+    stack.wait_for(500)
+    docker("rmi", good)
+
+    done = shop.run("application", "--reason", "orders fail", "--yes")
+
+    assert done.code == 0, done.output
+    assert stack.get() == (200, "1.0.5")
+    assert len(stack.containers()["web"]) == 2
+
+
+def test_image_that_nobody_has_is_built_again_from_its_git_tag(
+    make_stack: MakeStack, environment: MakeEnvironment
+) -> None:
+    built = COMPOSE_FILE.replace(
+        "image: shop/web:${WEB:-1.0.0}", "image: shop/web:${WEB:-1.0.0}\n    build: ./web"
+    )
+    files = {
+        "web/Dockerfile": dockerfile(),
+        "web/app.py": APP.read_text(),
+        "web/release.json": json.dumps({"version": "0.9.0"}),
+    }
+    stack = make_stack(compose_file=built, files=files)
+    tag_release(stack, "v0.9.0")
+    (stack.folder / "web" / "release.json").write_text(json.dumps({"version": "1.0.0"}))
+    before = stack.digest()
+    shop = environment(stack, release_services=["web"])
+
+    done = shop.run("application", "--to", "0.9.0", "--reason", "a try", "--yes")
+
+    assert done.code == 0, done.output
+    assert stack.get() == (200, "0.9.0")
+    assert stack.digest() == before
+    stack.deploy(web="1.0.0")
+    docker("rmi", "shop/web:0.9.0")
+
+
+def tag_release(stack: Stack, tag: str) -> None:
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
+    git = ["git", *who, "-C", str(stack.folder)]
+    for words in (["init", "-q"], ["add", "web"], ["commit", "-qm", "one"], ["tag", tag]):
+        subprocess.run([*git, *words], check=True)
+
+
+def test_volumes_are_deleted_only_when_the_project_is_named_too(
+    stack: Stack, environment: MakeEnvironment
+) -> None:
+    shop = environment(
+        stack,
+        release_services=["web"],
+        release_compose_strategy="all",
+        release_compose_trial=False,
+        release_compose_remove_volumes=True,
+    )
+    stack.deploy(web="2.0.0")
+    kept = ("/bin/busybox", "test", "-e", "/data/kept")
+    docker("exec", stack.containers()["store"][0], "/bin/busybox", "touch", "/data/kept")
+    before = stack.containers()
+    say = ("application", "--to", "1.0.0", "--reason", "orders fail", "--yes")
+
+    refused = shop.run(*say)
+
+    assert refused.code == 3, refused.output
+    assert f"Say remove_volumes_of={stack.project} if you mean it" in refused.output
+    assert stack.containers() == before
+    docker("exec", before["store"][0], *kept)
+
+    confirmed = f"release_compose_remove_volumes_of={stack.project}"
+    done = shop.run(*say, "--take-over", "-e", confirmed)
+
+    assert done.code == 0, done.output
+    assert stack.get() == (200, "1.0.0")
+    with pytest.raises(RuntimeError):
+        docker("exec", stack.containers()["store"][0], *kept)
