@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,6 +14,7 @@ from rollback_playbook.catalogue.collection import require_same_version
 from rollback_playbook.catalogue.environments import Environment
 from rollback_playbook.catalogue.scenarios import Scenario, find, runs_beside
 from rollback_playbook.cli.incident_steps import Finished, IncidentSteps, Measure, Wish
+from rollback_playbook.cli.screens import Lines
 from rollback_playbook.cli.settings import Settings
 from rollback_playbook.cli.variables import parse_variables
 from rollback_playbook.errors import ExitCode, RecordError, RefusedError
@@ -179,11 +181,15 @@ def chosen(*, version: str | None, backup: str | None) -> dict[str, Any]:
 
 
 def print_finish(finished: Finished) -> None:
-    """What the operator reads last: the outcome, what to do next, where the record is."""
+    """What the operator reads last: the outcome, what to do next, where the record is.
+
+    Nobody may be there to read it any more; the exit code stays what it is.
+    """
     outcome = finished.outcome
     good = outcome.exit_code is ExitCode.HEALTHY
     mark = click.style("✓" if good else "✗", fg="green" if good else "red", bold=True)
-    click.echo(f"{mark} {outcome.summary}", err=True)
+    lines = Lines(sys.stderr)
+    lines.put(f"{mark if sys.stderr.isatty() else click.unstyle(mark)} {outcome.summary}")
     if outcome.next_step:
-        click.echo(f"  next: {outcome.next_step}", err=True)
-    click.echo(f"  record: {finished.folder.path}", err=True)
+        lines.put(f"  next: {outcome.next_step}")
+    lines.put(f"  record: {finished.folder.path}")

@@ -42,7 +42,7 @@ def choose_screen(view: RunView, *, title: str, as_json: bool) -> Screen:
     return PlainScreen(view, title, sys.stderr)
 
 
-class _Lines:
+class Lines:
     """A stream for lines; what nobody reads any more is let go of."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -67,8 +67,8 @@ class JsonScreen:
     """The record's events on standard output, one JSON object a line."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._events = _Lines(stream)
-        self._words = _Lines(sys.stderr)
+        self._events = Lines(stream)
+        self._words = Lines(sys.stderr)
 
     def show(self, event: RecordEvent) -> None:
         self._events.put(json.dumps(event.to_dict(), ensure_ascii=False))
@@ -89,7 +89,7 @@ class PlainScreen:
     def __init__(self, view: RunView, title: str, stream: TextIO) -> None:
         self._view = view
         self._title = title
-        self._lines = _Lines(stream)
+        self._lines = Lines(stream)
         self._percent: dict[str, int] = {}
 
     def show(self, event: RecordEvent) -> None:

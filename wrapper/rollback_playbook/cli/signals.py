@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from rollback_playbook.execution.runner import Interrupt
@@ -22,6 +22,7 @@ def interruptible(say: Callable[[str], None], hung_up: Callable[[], None]) -> It
     recorded. Handlers are put back.
     """
     interrupt = Interrupt()
+    terminals = list(_on_a_terminal())
 
     def ask(_number: int, _frame: object) -> None:
         interrupt.ask()
@@ -29,7 +30,7 @@ def interruptible(say: Callable[[str], None], hung_up: Callable[[], None]) -> It
         interrupt.later(lambda: say(text))
 
     def hang_up(_number: int, _frame: object) -> None:
-        _let_go_of_terminal()
+        _let_go(terminals)
         interrupt.later(hung_up)
 
     handlers = {signal.SIGINT: ask, signal.SIGTERM: ask, signal.SIGHUP: hang_up}
@@ -41,11 +42,18 @@ def interruptible(say: Callable[[str], None], hung_up: Callable[[], None]) -> It
             signal.signal(number, handler)
 
 
-def _let_go_of_terminal() -> None:
-    """Every later write to the lost terminal would be an error in the middle of a rollback."""
-    nowhere = os.open(os.devnull, os.O_RDWR)
+def _on_a_terminal() -> Iterator[int]:
+    """Asked beforehand: one that is lost says of itself that it is none."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             if os.isatty(stream.fileno()):
-                os.dup2(nowhere, stream.fileno())
+                yield stream.fileno()
+
+
+def _let_go(terminals: Sequence[int]) -> None:
+    """Every later write to the lost terminal would be an error in the middle of a rollback."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in terminals:
+        with suppress(OSError):
+            os.dup2(nowhere, descriptor)
     os.close(nowhere)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import click
 
 from rollback_playbook.catalogue.scenarios import PHASES
 from rollback_playbook.cli import run_options
+from rollback_playbook.cli.screens import Lines
 from rollback_playbook.cli.settings import Settings
 from rollback_playbook.errors import RefusedError
 
@@ -148,7 +150,7 @@ def _print_steps(plan: UndoPlan, left: Sequence[str]) -> None:
 
 def _print_left(finished: Finished, left: Sequence[str]) -> None:
     if left and finished.exit_code in (0, 5):
-        click.secho(f"Not taken back: {'; '.join(left)}", fg="yellow", err=True)
+        Lines(sys.stderr).put(f"Not taken back: {'; '.join(left)}")
 
 
 def _named(host: str, task: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from rollback_playbook.events.canonical import canonical
 from rollback_playbook.events.model import RecordEvent, seconds_between
 from rollback_playbook.record.keys import Key
+from rollback_playbook.record.undo import changes_back
 
 SCHEMA = 1
 
@@ -170,7 +171,7 @@ class SummaryBuilder:
 
     def _undo(self, event: RecordEvent) -> None:
         """What is only announced may never be done."""
-        self._counts[event.type] += not event.data.get("predicted")
+        self._counts[event.type] += changes_back(event) and not event.data.get("predicted")
 
     def _counted(self, event: RecordEvent) -> None:
         self._counts[event.type] += 1

@@ -54,7 +54,7 @@ class UndoLedger:
 
     def apply(self, event: RecordEvent) -> None:
         """Take one event in; all but ``undo.recorded`` change nothing."""
-        if event.type == "undo.recorded" and event.data.get("module") not in _NOT_PRODUCTION:
+        if changes_back(event):
             step = _step(event)
             (self._done if step.certain else self._predicted).append(step)
 
@@ -62,6 +62,11 @@ class UndoLedger:
         """The steps, latest first: the order in which they are to be replayed."""
         every = [*self._done, *_without_doubles(self._predicted, self._done)]
         return sorted(every, key=lambda step: step.sequence, reverse=True)
+
+
+def changes_back(event: RecordEvent) -> bool:
+    """Whether an event says how something of production is taken back."""
+    return event.type == "undo.recorded" and event.data.get("module") not in _NOT_PRODUCTION
 
 
 def undo_steps(events: Iterable[RecordEvent]) -> list[UndoStep]:

@@ -114,7 +114,7 @@ class IncidentView:
 
     @property
     def target_met(self) -> bool | None:
-        """Whether the incident ended within its target time; None when that is not known."""
-        if self.target is None or self.seconds is None or self.summary.get("closed") is None:
+        """Whether it was healthy within its target time; None when it was not, or is not known."""
+        if self.target is None or self.seconds is None or self.summary.get("exit_code") != 0:
             return None
         return self.seconds <= self.target
