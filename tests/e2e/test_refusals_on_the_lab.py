@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -106,3 +108,22 @@ def test_full_misspelt_is_refused_with_the_right_code(
     assert done.returncode == code, done.stderr
     assert words in done.stderr
     assert broken.fingerprint() == before
+
+
+def test_full_is_refused_where_nobody_can_be_asked_and_nobody_said_that_nobody_need_be(
+    broken: Operator, tmp_path: Path
+) -> None:
+    silent = tmp_path / "silent"
+    shutil.copytree(broken.lab.inventory, silent)
+    told = silent / "group_vars" / "all" / "rollback.yml"
+    text = told.read_text(encoding="utf-8").replace("rollback_protected: false\n", "")
+    told.write_text(text, encoding="utf-8")
+    before = broken.fingerprint()
+
+    done = broken.types("full", "-i", str(silent))
+
+    assert done.returncode == 3, done.stderr
+    assert "this changes production on silent and nobody can be asked here" in done.stderr
+    assert "--yes silent" in done.stderr
+    assert broken.fingerprint() == before
+    assert broken.last()["phases"] == []

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,20 @@ def test_full_brings_back_release_data_cache_breakers_and_flags(broken: Operator
     ]  # fmt: skip
     assert summary["reason"] == "orders are wrong"
     assert broken.types("incidents", "verify", "last").returncode == 0
+    _says_what_was_planned_and_how_gates_turned_green(_events_of(broken, summary["id"]))
+
+
+def test_plan_says_what_would_be_lost_and_changes_nothing(broken: Operator) -> None:
+    before, incidents = broken.fingerprint(), _incidents(broken)
+
+    done = broken.types("plan", "full", "-i", "lab")
+
+    assert done.returncode == 0, done.stderr
+    assert "release 1.1.0 → 1.0.0" in done.stdout
+    assert "data at risk: restoring this backup" in done.stdout
+    assert "Users get the maintenance answer  (shop-proxy" in done.stdout
+    assert "can be undone" in done.stdout
+    assert (broken.fingerprint(), _incidents(broken)) == (before, incidents)
 
 
 def test_plain_ansible_playbook_does_the_same_without_the_command_line(broken: Operator) -> None:
@@ -73,9 +88,11 @@ def test_full_again_after_success_is_refused_and_changes_nothing(working: Operat
     before = working.fingerprint()
 
     done = working.types("full", "-i", "lab")
+    planned = working.types("plan", "full", "-i", "lab")
 
-    assert done.returncode == 3, done.stderr
+    assert done.returncode == planned.returncode == 3, done.stderr + planned.stderr
     assert "Nothing to roll back" in done.stderr
+    assert "full would be refused: " in planned.stderr
     assert working.fingerprint() == before
 
 
@@ -187,6 +204,29 @@ def test_lab_down_with_purge_leaves_no_process_and_no_file(tmp_path: Path) -> No
     assert processes.running(person.lab, state) == []
     assert list(directory.iterdir()) == []
     directory.rmdir()
+
+
+def _incidents(operator: Operator) -> list[str]:
+    return sorted(path.name for path in (operator.state_dir / "incidents").iterdir())
+
+
+def _events_of(operator: Operator, incident: str) -> list[dict[str, Any]]:
+    record = operator.state_dir / "incidents" / incident / "events.jsonl"
+    return [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
+
+
+def _says_what_was_planned_and_how_gates_turned_green(events: list[dict[str, Any]]) -> None:
+    kinds = [event["type"] for event in events]
+    plan = next(event["data"] for event in reversed(events) if event["type"] == "plan.made")
+    assert kinds.index("plan.made") < kinds.index("run.started")
+    assert {step["phase"] for step in plan["steps"]} >= {"Pause", "Switch", "Resume"}
+    assert plan["hosts"] == ["shop-app", "shop-cache", "shop-db", "shop-proxy"]
+    assert plan["data_at_risk"]["summary"].startswith("restoring this backup")
+    sampled = [event["data"]["checks"] for event in events if event["type"] == "gate.sampled"]
+    assert sampled, "a gate of the lab runs on this machine"
+    assert {check["state"] for checks in sampled for check in checks} >= {"passed"}
+    gates = [event["data"] for event in events if event["type"] == "gate.passed"]
+    assert all(check["samples"] for gate in gates for check in gate["checks"])
 
 
 def _orders(operator: Operator) -> int:
