@@ -1,14 +1,16 @@
 """The cost of the command line: application on the lab through it, and under plain Ansible.
 
-    python benchmarks/scenario_overhead.py [ROUNDS]
+    python benchmarks/scenario_overhead.py                         # five rounds
+    python benchmarks/scenario_overhead.py --ara /path/to/python   # with ara[server] and us in it
 
-Both roll back the same bad release, in turns. Two times of the command line are printed: of its
+All roll back the same bad release, in turns. Two times of the command line are printed: of its
 run of the playbook, which is what the other one is compared with, and of the whole command, which
 also resolves hosts, looks ahead with Assess, and writes the report.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -25,7 +27,10 @@ from rollback_playbook.lab.places import Lab
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--ara", metavar="PYTHON", help="an interpreter that has ara[server]")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="rollback-bench-") as name:
         Path(name).chmod(0o755)
         lab, state = Lab(Path(name) / "lab"), Path(name) / "state"
@@ -35,33 +40,52 @@ def main() -> None:
         }
         _command("lab", "up", "--scale", "0.02")
         try:
-            _measure(lab, state, rounds)
+            _measure(lab, state, options.rounds, options.ara)
         finally:
             _command("lab", "down", "--purge")
 
 
-def _measure(lab: Lab, state: Path, rounds: int) -> None:
-    plain, run, whole = [], [], []
+def _measure(lab: Lab, state: Path, rounds: int, ara: str | None) -> None:
+    plain, recorded, run, whole = [], [], [], []
     for _ in range(rounds):
         _break(lab)
         plain.append(_seconds(_plain_argv(lab), _environment()))
+        if ara:
+            _break(lab)
+            recorded.append(_seconds(_plain_argv(lab, ara), _with_ara(ara, lab)))
         _break(lab)
         whole.append(_seconds(_wrapper_argv("application", "-i", "lab"), dict(os.environ)))
         run.append(_run_seconds(state))
+    base = median(plain)
     print(f"application on the lab, median of {rounds} rounds")
-    print(f"  plain ansible-playbook         {median(plain):6.2f} s")
-    ratio = median(run) / median(plain)
+    print(f"  plain ansible-playbook         {base:6.2f} s")
+    ratio = median(run) / base
     print(f"  the same run, command line     {median(run):6.2f} s   {ratio:.2f} x (target 1.10 x)")
-    print(f"  the whole command              {median(whole):6.2f} s")
+    print(f"  the whole command              {median(whole):6.2f} s   {median(whole) / base:.2f} x")
+    if recorded:
+        took = median(recorded)
+        print(f"  plain, with ara's callback     {took:6.2f} s   {took / base:.2f} x")
 
 
 def _break(lab: Lab) -> None:
     lifecycle.break_release(lab.directory, migrate=False)
 
 
-def _plain_argv(lab: Lab) -> list[str]:
+def _with_ara(python: str, lab: Lab) -> dict[str, str]:
+    """Ara as its documentation has it for one machine: offline, with SQLite."""
+    asked = [python, "-m", "ara.setup.callback_plugins"]
+    plugins = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    return {
+        **_environment(),
+        "ANSIBLE_CALLBACK_PLUGINS": plugins,
+        "ARA_BASE_DIR": str(lab.directory.parent / "ara"),
+        "ARA_API_CLIENT": "offline",
+    }
+
+
+def _plain_argv(lab: Lab, python: str = sys.executable) -> list[str]:
     return [
-        str(Path(sys.executable).parent / "ansible-playbook"),
+        str(Path(python).parent / "ansible-playbook"),
         str(bundled_playbooks() / "application.yml"),
         "-i",
         str(lab.inventory),
