@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import http.server
 import os
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from rollback_playbook.lab.configuration import nginx_binary
+from tests.module_runner import ModuleResult, RunModule
 from tests.real_servers import free_port, stop
 from tests.redis_topologies import wait_until
 
@@ -63,6 +65,36 @@ class Sides:
 
     blue: str
     green: str
+
+
+def bring(run_module: RunModule, proxy: Proxy, state: str, **options: Any) -> ModuleResult:
+    """What ``traffic`` says of bringing the proxy to this state."""
+    return run_module("traffic", {**proxy.options, "state": state, **options})
+
+
+@contextlib.contextmanager
+def users(proxy: Proxy) -> Iterator[set[int | str]]:
+    """Ten users who ask again a millisecond after each answer: the statuses and errors they get."""
+    seen: set[int | str] = set()
+    gone = threading.Event()
+
+    def ask() -> None:
+        while not gone.is_set():
+            try:
+                seen.add(proxy.get().status)
+            except (OSError, http.client.HTTPException) as exc:
+                seen.add(repr(exc))
+            time.sleep(0.001)
+
+    asking = [threading.Thread(target=ask) for _each in range(10)]
+    for user in asking:
+        user.start()
+    try:
+        yield seen
+    finally:
+        gone.set()
+        for user in asking:
+            user.join()
 
 
 @dataclass(frozen=True)

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Any
 
 import pytest
 
 from tests.module_runner import RunModule, start_module
-from tests.proxies import Proxy
+from tests.proxies import Proxy, bring, users
 
 pytestmark = pytest.mark.integration
-
-
-def _bring(run_module: RunModule, proxy: Proxy, state: str, **options: Any) -> dict[str, Any]:
-    return run_module("traffic", {**proxy.options, "state": state, **options})
 
 
 def test_traffic_paused_gives_users_503_with_retry_after(
     run_module: RunModule, proxy: Proxy
 ) -> None:
-    result = _bring(run_module, proxy, "paused", retry_after=7)
+    result = bring(run_module, proxy, "paused", retry_after=7)
     answer = proxy.get()
 
     assert result["changed"]
@@ -32,8 +27,8 @@ def test_traffic_paused_gives_users_503_with_retry_after(
 def test_traffic_resumed_is_exactly_what_pause_found(run_module: RunModule, proxy: Proxy) -> None:
     before = proxy.maintenance.read_bytes()
 
-    _bring(run_module, proxy, "paused")
-    result = _bring(run_module, proxy, "resumed")
+    bring(run_module, proxy, "paused")
+    result = bring(run_module, proxy, "resumed")
 
     assert result["after"]["status"] == 200
     assert proxy.maintenance.read_bytes() == before
@@ -46,9 +41,9 @@ def test_traffic_resumed_is_exactly_what_pause_found(run_module: RunModule, prox
 def test_traffic_that_is_as_asked_changes_nothing(
     run_module: RunModule, proxy: Proxy, state: str
 ) -> None:
-    _bring(run_module, proxy, state)
+    bring(run_module, proxy, state)
 
-    again = _bring(run_module, proxy, state)
+    again = bring(run_module, proxy, state)
 
     assert not again["changed"]
     assert again["undo"] is None
@@ -59,15 +54,15 @@ def test_traffic_paused_twice_still_resumes_to_what_the_first_pause_found(
 ) -> None:
     before = proxy.maintenance.read_bytes()
 
-    _bring(run_module, proxy, "paused")
-    _bring(run_module, proxy, "paused", retry_after=99)
-    _bring(run_module, proxy, "resumed")
+    bring(run_module, proxy, "paused")
+    bring(run_module, proxy, "paused", retry_after=99)
+    bring(run_module, proxy, "resumed")
 
     assert proxy.maintenance.read_bytes() == before
 
 
 def test_traffic_undo_lets_users_in_again(run_module: RunModule, proxy: Proxy) -> None:
-    undo = _bring(run_module, proxy, "paused")["undo"]
+    undo = bring(run_module, proxy, "paused")["undo"]
 
     run_module("traffic", undo["args"])
 
@@ -90,7 +85,7 @@ def test_traffic_configuration_that_nginx_refuses_is_put_back_before_a_reload(
     (proxy.root / "nginx.conf").write_text("nonsense;", encoding="ascii")
     before = proxy.maintenance.read_bytes()
 
-    result = _bring(run_module, proxy, "paused")
+    result = bring(run_module, proxy, "paused")
 
     assert result["failed"]
     assert "nonsense" in result["msg"]
@@ -112,7 +107,7 @@ def test_traffic_switched_sends_every_user_to_the_other_side(
 ) -> None:
     assert proxy.seen() == (200, "green")
 
-    result = _bring(run_module, proxy, "switched", **_upstream(proxy, "blue"))
+    result = bring(run_module, proxy, "switched", **_upstream(proxy, "blue"))
 
     assert result["changed"]
     assert proxy.sides.blue in result["after"]["upstream"]
@@ -124,8 +119,8 @@ def test_traffic_undo_of_a_switch_brings_back_the_very_same_file(
 ) -> None:
     before = proxy.upstream.read_bytes()
 
-    undo = _bring(run_module, proxy, "switched", **_upstream(proxy, "blue"))["undo"]
-    again = _bring(run_module, proxy, "switched", **_upstream(proxy, "blue"))
+    undo = bring(run_module, proxy, "switched", **_upstream(proxy, "blue"))["undo"]
+    again = bring(run_module, proxy, "switched", **_upstream(proxy, "blue"))
     run_module("traffic", undo["args"])
 
     assert not again["changed"]
@@ -150,7 +145,7 @@ def test_traffic_switch_that_fails_leaves_users_where_they_were(
     before = proxy.upstream.read_bytes()
 
     wanted = {**_upstream(proxy, "blue"), "timeout": 1, **options}
-    result = _bring(run_module, proxy, "switched", **wanted)
+    result = bring(run_module, proxy, "switched", **wanted)
 
     assert result["failed"]
     assert complaint in result["msg"]
@@ -161,9 +156,9 @@ def test_traffic_switch_that_fails_leaves_users_where_they_were(
 def test_traffic_switched_while_paused_is_what_users_get_when_it_is_resumed(
     run_module: RunModule, proxy: Proxy
 ) -> None:
-    _bring(run_module, proxy, "paused")
-    result = _bring(run_module, proxy, "switched", **_upstream(proxy, "blue"))
-    _bring(run_module, proxy, "resumed")
+    bring(run_module, proxy, "paused")
+    result = bring(run_module, proxy, "switched", **_upstream(proxy, "blue"))
+    bring(run_module, proxy, "resumed")
 
     assert result["after"]["paused"] is True
     assert proxy.seen() == (200, "blue")
@@ -172,10 +167,10 @@ def test_traffic_switched_while_paused_is_what_users_get_when_it_is_resumed(
 def test_traffic_pause_that_was_killed_before_its_proof_is_proved_by_the_next_one(
     run_module: RunModule, proxy: Proxy
 ) -> None:
-    _bring(run_module, proxy, "paused")
+    bring(run_module, proxy, "paused")
     (proxy.root / ".maintenance.conf.unproved").touch()
 
-    result = _bring(run_module, proxy, "paused")
+    result = bring(run_module, proxy, "paused")
 
     assert result["changed"]
     assert not list(proxy.root.glob(".*unproved"))
@@ -188,9 +183,9 @@ def test_traffic_resumed_removes_a_file_that_was_not_there_before_the_pause(
     config.write_text(config.read_text().replace("maintenance.conf", "maintenance.con[f]"))
     proxy.maintenance.unlink()
 
-    _bring(run_module, proxy, "paused")
+    bring(run_module, proxy, "paused")
     assert proxy.seen() == (503, "")
-    _bring(run_module, proxy, "resumed")
+    bring(run_module, proxy, "resumed")
 
     assert proxy.seen() == (200, "green")
     assert not proxy.maintenance.exists()
@@ -199,7 +194,7 @@ def test_traffic_resumed_removes_a_file_that_was_not_there_before_the_pause(
 def test_traffic_whose_server_block_does_not_include_the_file_is_not_called_paused(
     run_module: RunModule, proxy: Proxy
 ) -> None:
-    result = _bring(
+    result = bring(
         run_module, proxy, "paused", maintenance_path=str(proxy.root / "other.conf"), timeout=1
     )
 
@@ -215,11 +210,11 @@ def test_traffic_resumed_after_a_pause_that_failed_keeps_what_was_written_since(
     config = proxy.root / "nginx.conf"
     good = config.read_text(encoding="ascii")
     config.write_text("nonsense;", encoding="ascii")
-    _bring(run_module, proxy, "paused")
+    bring(run_module, proxy, "paused")
     config.write_text(good, encoding="ascii")
     proxy.maintenance.write_text("add_header X-Newer 1;\n", encoding="ascii")
 
-    resumed = _bring(run_module, proxy, "resumed")
+    resumed = bring(run_module, proxy, "resumed")
 
     assert not resumed["changed"]
     assert proxy.maintenance.read_text(encoding="ascii") == "add_header X-Newer 1;\n"
@@ -228,24 +223,11 @@ def test_traffic_resumed_after_a_pause_that_failed_keeps_what_was_written_since(
 def test_traffic_pause_and_resume_give_every_request_an_answer(
     run_module: RunModule, proxy: Proxy
 ) -> None:
-    seen: list[int] = []
-    stop = threading.Event()
+    with users(proxy) as seen:
+        for state in ("paused", "resumed", "paused", "resumed"):
+            bring(run_module, proxy, state)
 
-    def ask() -> None:
-        while not stop.is_set():
-            seen.append(proxy.get().status)
-            time.sleep(0.001)
-
-    askers = [threading.Thread(target=ask) for _ in range(4)]
-    for asker in askers:
-        asker.start()
-    for state in ("paused", "resumed", "paused", "resumed"):
-        _bring(run_module, proxy, state)
-    stop.set()
-    for asker in askers:
-        asker.join()
-
-    assert set(seen) == {200, 503}
+    assert seen == {200, 503}
 
 
 @pytest.mark.attack
@@ -256,14 +238,14 @@ def test_traffic_killed_at_any_moment_is_put_right_by_the_next_run(
     other = "resumed" if state == "paused" else "paused"
     found = proxy.maintenance.read_bytes()
     for number in range(25):
-        _bring(run_module, proxy, other)
+        bring(run_module, proxy, other)
         process = start_module("traffic", {**proxy.options, "state": state})
         time.sleep(0.15 + number * 0.01)
         process.kill()
         process.communicate()
 
         assert proxy.get().status in (200, 503)
-        _bring(run_module, proxy, state)
+        bring(run_module, proxy, state)
         assert proxy.get().status == (503 if state == "paused" else 200)
-    _bring(run_module, proxy, "resumed")
+    bring(run_module, proxy, "resumed")
     assert proxy.maintenance.read_bytes() == found

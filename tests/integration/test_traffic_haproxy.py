@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import subprocess
-import threading
 import time
 from typing import Any
 
 import pytest
 
 from tests.module_runner import RunModule, start_module
-from tests.proxies import Proxy, start_haproxy
+from tests.proxies import Proxy, bring, start_haproxy, users
 from tests.real_servers import stop
 from tests.redis_topologies import wait_until
 
 pytestmark = pytest.mark.integration
-
-
-def _bring(run_module: RunModule, proxy: Proxy, state: str, **options: Any) -> dict[str, Any]:
-    return run_module("traffic", {**proxy.options, "state": state, **options})
 
 
 def _colours(proxy: Proxy) -> set[tuple[int, str]]:
@@ -29,11 +24,11 @@ def _colours(proxy: Proxy) -> set[tuple[int, str]]:
 def test_haproxy_paused_gives_users_503_and_resumed_what_they_had(
     run_module: RunModule, haproxy_proxy: Proxy, pause_with: str
 ) -> None:
-    paused = _bring(run_module, haproxy_proxy, "paused", pause_with=pause_with)
+    paused = bring(run_module, haproxy_proxy, "paused", pause_with=pause_with)
     assert paused["after"]["servers"] == {"blue": pause_with, "green": pause_with}
     assert _colours(haproxy_proxy) == {(503, "")}
 
-    resumed = _bring(run_module, haproxy_proxy, "resumed")
+    resumed = bring(run_module, haproxy_proxy, "resumed")
     assert resumed["after"]["servers"] == paused["before"]["servers"]
     assert _colours(haproxy_proxy) == {(200, "blue"), (200, "green")}
 
@@ -41,25 +36,25 @@ def test_haproxy_paused_gives_users_503_and_resumed_what_they_had(
 def test_haproxy_resumed_leaves_out_what_the_pause_found_out(
     run_module: RunModule, haproxy_proxy: Proxy
 ) -> None:
-    _bring(run_module, haproxy_proxy, "switched", servers={"green": "maint"})
+    bring(run_module, haproxy_proxy, "switched", servers={"green": "maint"})
 
-    _bring(run_module, haproxy_proxy, "paused")
-    _bring(run_module, haproxy_proxy, "paused", pause_with="drain")
-    resumed = _bring(run_module, haproxy_proxy, "resumed")
+    bring(run_module, haproxy_proxy, "paused")
+    bring(run_module, haproxy_proxy, "paused", pause_with="drain")
+    resumed = bring(run_module, haproxy_proxy, "resumed")
 
     assert resumed["after"]["servers"] == {"blue": "ready", "green": "maint"}
     assert _colours(haproxy_proxy) == {(200, "blue")}
-    assert not _bring(run_module, haproxy_proxy, "resumed")["changed"]
+    assert not bring(run_module, haproxy_proxy, "resumed")["changed"]
 
 
 def test_haproxy_pause_that_failed_is_not_what_a_later_pause_found(
     run_module: RunModule, haproxy_proxy: Proxy
 ) -> None:
-    failed = _bring(run_module, haproxy_proxy, "paused", expected_status=[404], timeout=0.5)
-    _bring(run_module, haproxy_proxy, "switched", servers={"green": "maint"})
+    failed = bring(run_module, haproxy_proxy, "paused", expected_status=[404], timeout=0.5)
+    bring(run_module, haproxy_proxy, "switched", servers={"green": "maint"})
 
-    _bring(run_module, haproxy_proxy, "paused")
-    resumed = _bring(run_module, haproxy_proxy, "resumed")
+    bring(run_module, haproxy_proxy, "paused")
+    resumed = bring(run_module, haproxy_proxy, "resumed")
 
     assert "gives status 503" in failed["msg"]
     assert resumed["after"]["servers"] == {"blue": "ready", "green": "maint"}
@@ -71,17 +66,17 @@ def test_haproxy_switch_can_be_undone(run_module: RunModule, haproxy_proxy: Prox
         "expected_status": [200],
         "expected_text": "X-Colour: blue",
     }
-    switched = _bring(run_module, haproxy_proxy, "switched", **wanted)
+    switched = bring(run_module, haproxy_proxy, "switched", **wanted)
     assert not switched.get("failed"), switched
     assert _colours(haproxy_proxy) == {(200, "blue")}
-    assert not _bring(run_module, haproxy_proxy, "switched", **wanted)["changed"]
+    assert not bring(run_module, haproxy_proxy, "switched", **wanted)["changed"]
 
     run_module("traffic", switched["undo"]["args"])
     assert _colours(haproxy_proxy) == {(200, "blue"), (200, "green")}
 
 
 def test_haproxy_pause_is_kept_across_a_reload(run_module: RunModule, haproxy_proxy: Proxy) -> None:
-    _bring(run_module, haproxy_proxy, "paused")
+    bring(run_module, haproxy_proxy, "paused")
 
     # A reload: a new process takes over the sockets and the old one ends.
     pids = subprocess.run(
@@ -93,7 +88,7 @@ def test_haproxy_pause_is_kept_across_a_reload(run_module: RunModule, haproxy_pr
     process = start_haproxy(haproxy_proxy.root, "-sf", *pids)
     try:
         wait_until(lambda: process.poll() is None and _colours(haproxy_proxy) == {(503, "")})
-        _bring(run_module, haproxy_proxy, "resumed")
+        bring(run_module, haproxy_proxy, "resumed")
         assert _colours(haproxy_proxy) == {(200, "blue"), (200, "green")}
     finally:
         stop(process)
@@ -127,7 +122,7 @@ def test_haproxy_bad_input_is_refused_and_users_notice_nothing(
     run_module: RunModule, haproxy_proxy: Proxy, options: dict[str, Any], complaint: str
 ) -> None:
     wanted = {"servers": {"blue": "ready"}, **options}
-    result = _bring(run_module, haproxy_proxy, "switched", **wanted)
+    result = bring(run_module, haproxy_proxy, "switched", **wanted)
 
     assert result["failed"]
     assert complaint in result["msg"]
@@ -137,38 +132,25 @@ def test_haproxy_bad_input_is_refused_and_users_notice_nothing(
 def test_haproxy_pause_and_resume_give_every_request_an_answer(
     run_module: RunModule, haproxy_proxy: Proxy
 ) -> None:
-    seen: list[int] = []
-    ended = threading.Event()
+    with users(haproxy_proxy) as seen:
+        for state in ("paused", "resumed", "paused", "resumed"):
+            bring(run_module, haproxy_proxy, state)
 
-    def ask() -> None:
-        while not ended.is_set():
-            seen.append(haproxy_proxy.get().status)
-            time.sleep(0.001)
-
-    askers = [threading.Thread(target=ask) for _ in range(4)]
-    for asker in askers:
-        asker.start()
-    for state in ("paused", "resumed", "paused", "resumed"):
-        _bring(run_module, haproxy_proxy, state)
-    ended.set()
-    for asker in askers:
-        asker.join()
-
-    assert set(seen) == {200, 503}
+    assert seen == {200, 503}
 
 
 @pytest.mark.attack
 def test_haproxy_killed_at_any_moment_is_put_right_by_the_next_run(
     run_module: RunModule, haproxy_proxy: Proxy
 ) -> None:
-    _bring(run_module, haproxy_proxy, "switched", servers={"green": "drain"})
+    bring(run_module, haproxy_proxy, "switched", servers={"green": "drain"})
     for number in range(15):
         process = start_module("traffic", {**haproxy_proxy.options, "state": "paused"})
         time.sleep(0.15 + number * 0.01)
         process.kill()
         process.communicate()
 
-        _bring(run_module, haproxy_proxy, "paused")
+        bring(run_module, haproxy_proxy, "paused")
         assert haproxy_proxy.get().status == 503
-        resumed = _bring(run_module, haproxy_proxy, "resumed")
+        resumed = bring(run_module, haproxy_proxy, "resumed")
         assert resumed["after"]["servers"] == {"blue": "ready", "green": "drain"}
