@@ -6,7 +6,8 @@ import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -78,3 +79,23 @@ def start_module(
     process.stdin.close()
     process.stdin = None
     return process
+
+
+def killed_at_many_moments(
+    name: str, args_of: Callable[[int], Mapping[str, Any]], *, turns: int
+) -> Iterator[int]:
+    """Run the module again and again, killed later and later in its work; each turn, once it is.
+
+    The first turn is a whole run. It says how long one takes here and now, its start included, so
+    that the moments are spread over the work on a slow machine as well.
+    """
+    whole = 0.0
+    for turn in range(turns + 1):
+        begun = time.monotonic()
+        process = start_module(name, args_of(turn))
+        if turn:
+            time.sleep(whole * (0.4 + 0.8 * turn / turns))
+            process.kill()
+        process.communicate(timeout=240)
+        whole = whole or time.monotonic() - begun
+        yield turn

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
-import time
 
 import pytest
 
 from ansible_collections.sre.rollback.plugins.module_utils._breaker_pybreaker_keys import (
     HELD_OPENED_AT,
 )
-from tests.module_runner import RunModule, start_module
+from tests.module_runner import RunModule, killed_at_many_moments, start_module
 from tests.real_servers import RedisServer
 from tests.redis_topologies import RedisClusterServers
 
@@ -33,22 +31,19 @@ def _is_sound(server: RedisServer | RedisClusterServers) -> bool:
 
 
 @pytest.mark.parametrize("where", ["valkey_server", "cluster"])
+@pytest.mark.parametrize(("state", "other"), [("open", "closed"), ("closed", "open")])
 def test_a_killed_module_leaves_every_breaker_as_before_or_done(
-    where: str, request: pytest.FixtureRequest, run_module: RunModule
+    where: str, state: str, other: str, request: pytest.FixtureRequest, run_module: RunModule
 ) -> None:
     server: RedisServer | RedisClusterServers = request.getfixturevalue(where)
     options = {**server.login, "breakers": _NAMES, "holder": "inc-1"}
-    for attempt in range(60):
-        state = "open" if attempt % 2 else "closed"
-        process = start_module("circuit_breaker", {**options, "state": state})
-        time.sleep(0.15 + 0.01 * (attempt % 30))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+    run_module("circuit_breaker", {**options, "state": other})
+    killed = {**options, "state": state}
+    for _turn in killed_at_many_moments("circuit_breaker", lambda _turn: killed, turns=30):
         assert state == "closed" or _is_sound(server)
 
-    for state in ("open", "closed"):
-        result = run_module("circuit_breaker", {**options, "state": state})
-        assert {each["state"] for each in result["after"].values()} == {state}
+        result = run_module("circuit_breaker", {**options, "state": other})
+        assert {each["state"] for each in result["after"].values()} == {other}
 
 
 def test_of_operators_that_race_one_holds_and_all_know_it(

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.module_places import read_only
-from tests.module_runner import RunModule, start_module
+from tests.module_runner import RunModule, killed_at_many_moments, start_module
 
 pytestmark = pytest.mark.integration
 
@@ -227,19 +227,19 @@ def test_flags_changed_by_many_at_once_are_all_changed(path: Path) -> None:
 def test_flag_change_killed_at_any_moment_leaves_the_old_file_or_the_new(
     run_module: RunModule, path: Path, tmp_path: Path
 ) -> None:
-    before = path.read_bytes()
-    point = str(tmp_path / "point.json")
-    options = {"path": str(path), "restore_point": point}
-    for number in range(30):
-        process = start_module("feature_flag", {**options, "flags": {"zeta": "off"}})
-        time.sleep(0.3 + number * 0.02)
-        process.kill()
-        process.communicate()
+    before, left = path.read_bytes(), []
+    options = {"path": str(path), "restore_point": str(tmp_path / "point.json")}
+    off = {**options, "flags": {"zeta": "off"}}
+    for _turn in killed_at_many_moments("feature_flag", lambda _turn: off, turns=40):
+        left.append(path.read_bytes())
 
-        assert json.loads(path.read_bytes())["flags"]["zeta"]["defaultVariant"] in ("on", "off")
-        run_module("feature_flag", {**options, "flags": {"zeta": "off"}})
+        run_module("feature_flag", off)
         run_module("feature_flag", options)
         assert path.read_bytes() == before
+
+    whole_new = left[0]
+    assert json.loads(whole_new)["flags"]["zeta"]["defaultVariant"] == "off"
+    assert set(left[1:]) == {before, whole_new}
 
 
 def test_flag_that_is_as_asked_changes_nothing(run_module: RunModule, path: Path) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 
-from tests.module_runner import RunModule, start_module
+from tests.module_runner import RunModule, killed_at_many_moments
 from tests.proxies import Proxy, bring, users
 
 pytestmark = pytest.mark.integration
@@ -237,15 +236,12 @@ def test_traffic_killed_at_any_moment_is_put_right_by_the_next_run(
 ) -> None:
     other = "resumed" if state == "paused" else "paused"
     found = proxy.maintenance.read_bytes()
-    for number in range(25):
-        bring(run_module, proxy, other)
-        process = start_module("traffic", {**proxy.options, "state": state})
-        time.sleep(0.15 + number * 0.01)
-        process.kill()
-        process.communicate()
-
+    bring(run_module, proxy, other)
+    options = {**proxy.options, "state": state}
+    for _turn in killed_at_many_moments("traffic", lambda _turn: options, turns=30):
         assert proxy.get().status in (200, 503)
         bring(run_module, proxy, state)
-        assert proxy.get().status == (503 if state == "paused" else 200)
+        assert {proxy.get().status for _each in range(5)} == {503 if state == "paused" else 200}
+        bring(run_module, proxy, other)
     bring(run_module, proxy, "resumed")
     assert proxy.maintenance.read_bytes() == found

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from typing import Any
 
 import pytest
 
-from tests.module_runner import RunModule, start_module
+from tests.module_runner import RunModule, killed_at_many_moments
 from tests.proxies import Proxy, bring, start_haproxy, users
 from tests.real_servers import stop
 from tests.redis_topologies import wait_until
@@ -144,12 +143,8 @@ def test_haproxy_killed_at_any_moment_is_put_right_by_the_next_run(
     run_module: RunModule, haproxy_proxy: Proxy
 ) -> None:
     bring(run_module, haproxy_proxy, "switched", servers={"green": "drain"})
-    for number in range(15):
-        process = start_module("traffic", {**haproxy_proxy.options, "state": "paused"})
-        time.sleep(0.15 + number * 0.01)
-        process.kill()
-        process.communicate()
-
+    options = {**haproxy_proxy.options, "state": "paused"}
+    for _turn in killed_at_many_moments("traffic", lambda _turn: options, turns=25):
         bring(run_module, haproxy_proxy, "paused")
         assert haproxy_proxy.get().status == 503
         resumed = bring(run_module, haproxy_proxy, "resumed")
