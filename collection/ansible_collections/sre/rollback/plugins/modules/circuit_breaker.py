@@ -117,7 +117,7 @@ options:
 notes:
   - pybreaker takes a breaker whose keys are gone for a closed one, so a C(FLUSHDB) by somebody else
     closes all of them, and a state C(open) without C(opened_at) lets the next call through as a
-    trial. C(held) in RV(before) and RV(after) is true only where neither can happen by itself.
+    trial. C(held) in RV(before) and RV(after) tells whether clients really go on refusing.
   - In a Redis Cluster the keys of one breaker live on several nodes, which share no transaction.
     They are written in an order that is safe when it is cut short.
 extends_documentation_fragment:
