@@ -75,6 +75,7 @@ def test_plan_has_every_step_with_its_hosts_its_time_and_its_undo() -> None:
     "words",
     [
         "5 hosts (fingerprint ",
+        "Level is decided  (all 5 hosts)",
         "about 1 min 01 s, as the median of 3 runs on prod",
         "Switch    about 2.0 s, changes production",
         "(edge1; about 0.40 s; can be undone)",

@@ -84,6 +84,16 @@ def test_gate_says_what_is_green_so_far_until_it_has_decided() -> None:
     assert view.gates[0].passed
 
 
+def test_gate_of_many_checks_names_a_few_that_are_not_green() -> None:
+    checks = [{"name": f"web{number} answers", "state": "waiting"} for number in range(200)]
+    view = view_of(event(1, "gate.sampled", gate="Fleet is healthy", checks=checks))
+
+    assert str(view.sampled) == (
+        "gate: Fleet is healthy, 0 of 200 checks are green; not yet: web0 answers, web1 answers, "
+        "web2 answers, web3 answers and 196 more"
+    )
+
+
 def test_view_takes_a_phase_that_was_not_announced() -> None:
     view = view_of(event(1, "phase.started", name="Close"))
 

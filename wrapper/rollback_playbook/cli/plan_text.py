@@ -57,11 +57,17 @@ def _phases(plan: Mapping[str, Any]) -> Iterator[str]:
         took = f"about {duration(seconds)}" if seconds is not None else ""
         notes = ", ".join(filter(None, [took, "changes production" if changes else ""]))
         yield click.style(f"  {phase:<9} {notes}".rstrip(), bold=changes)
-        yield from (_step(step, plan["targets"]) for step in steps)
+        yield from (_step(step, _where(step, plan)) for step in steps)
 
 
-def _step(step: Mapping[str, Any], targets: Mapping[str, Sequence[str]]) -> str:
-    notes = [_shown(targets[step["on"]])]
+def _where(step: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
+    names = plan["targets"][step["on"]]
+    everywhere = len(names) > 1 and set(names) == set(plan["hosts"])
+    return f"all {len(names)} hosts" if everywhere else _shown(names)
+
+
+def _step(step: Mapping[str, Any], where: str) -> str:
+    notes = [where]
     if step["predicted_seconds"] is not None:
         notes.append(f"about {duration(step['predicted_seconds'])}")
     if step["undo"]:

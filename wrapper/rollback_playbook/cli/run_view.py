@@ -12,6 +12,8 @@ from rollback_playbook.execution.outcome import failure_message
 
 _MARKS = {"waiting": "·", "running": "▶", "done": "✓", "failed": "✗", "skipped": "-"}
 _BAD = frozenset({"failed", "unreachable"})
+#: Of the checks of a gate that are not green.
+_MOST_NAMED = 4
 #: More are never shown, and a run of days must not grow without bound.
 _MOST_NOTES = 500
 
@@ -77,7 +79,9 @@ class GateView:
         text = f"{word}: {self.name}, {self.green} of {self.total} checks are green"
         if not self.red:
             return text
-        return f"{text}; {'not' if self.decided else 'not yet'}: {', '.join(self.red)}"
+        more = len(self.red) - _MOST_NAMED
+        named = ", ".join(self.red[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+        return f"{text}; {'not' if self.decided else 'not yet'}: {named}"
 
 
 @dataclass(frozen=True)
