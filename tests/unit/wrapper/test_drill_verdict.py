@@ -69,6 +69,19 @@ def test_an_outage_that_the_rollback_causes_is_held_against_the_target() -> None
     assert "5.00 s without service during the rollback" in text
 
 
+def test_wrong_answers_are_the_faults_and_not_the_rollbacks() -> None:
+    wrong = Outage(12.0, 24.0, wrong_only=True)
+    during = Seen(
+        requests=100, failed=60, wrong=50, first_fault=9.0, outages=(wrong, Outage(25.0, 26.0))
+    )
+
+    good, text = next(iter(outage(during, during, broken=5.0, rollback=10.0)))
+
+    assert good
+    assert "1.00 s without service during the rollback" in text
+    assert "for 12.00 s they were answered wrongly, until the data were right" in text
+
+
 def test_users_who_had_no_service_before_the_rollback_are_not_its_fault() -> None:
     lines = outage(_seen((6.0, 40.0)), _seen((10.0, 40.0)), broken=5.0, rollback=10.0)
 

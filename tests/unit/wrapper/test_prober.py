@@ -50,6 +50,13 @@ def test_wrong_answers_are_failures_too() -> None:
     found = seen(_samples("." + "w" * 25 + "."))
 
     assert (found.wrong, len(found.outages)) == (25, 1)
+    assert found.wrong_seconds == found.seconds
+
+
+def test_outage_in_which_one_request_failed_is_not_of_wrong_answers_alone() -> None:
+    found = seen(_samples("." + "w" * 25 + "xw."))
+
+    assert (len(found.outages), found.wrong_seconds) == (1, 0)
 
 
 def test_a_time_in_which_nothing_was_asked_is_no_outage() -> None:

@@ -131,9 +131,16 @@ def _during(seen: Seen, window: Seen, rollback: float) -> Line:
             f"users had no service when the rollback began, and for {window.seconds:.2f} s of it; "
             f"{requests}"
         )
-    return window.seconds <= _OUTAGE_TARGET, (
-        f"outage seen by users: {window.seconds:.2f} s without service during the rollback "
-        f"(target {_OUTAGE_TARGET:.0f} s), {requests}"
+    # Wrong answers are the fault's; a rollback ends them and does not cause them.
+    seconds = window.seconds - window.wrong_seconds
+    wrong = (
+        f"; for {window.wrong_seconds:.2f} s they were answered wrongly, until the data were right"
+        if window.wrong_seconds
+        else ""
+    )
+    return seconds <= _OUTAGE_TARGET, (
+        f"outage seen by users: {seconds:.2f} s without service during the rollback "
+        f"(target {_OUTAGE_TARGET:.0f} s), {requests}{wrong}"
     )
 
 

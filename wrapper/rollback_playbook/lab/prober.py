@@ -54,10 +54,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Outage:
-    """A time in which no user got a right answer; times in seconds since the epoch."""
+    """A time in which no user got a right answer; times in seconds since the epoch.
+
+    ``wrong_only``: every request was answered, with what was wrong in the data already.
+    """
 
     began: float
     ended: float
+    wrong_only: bool = False
 
     @property
     def seconds(self) -> float:
@@ -78,6 +82,11 @@ class Seen:
     def seconds(self) -> float:
         """Seconds without service, all outages together."""
         return sum(each.seconds for each in self.outages)
+
+    @property
+    def wrong_seconds(self) -> float:
+        """Those of them in which every request was answered, but wrongly."""
+        return sum(each.seconds for each in self.outages if each.wrong_only)
 
     @property
     def failed_share(self) -> float | None:
@@ -175,15 +184,18 @@ def _outages(chosen: list[Sample]) -> Iterator[Outage]:
     """
     last_good: float | None = None
     began: float | None = None
+    wrong_only = True
     for sample in chosen:
         if sample.good:
             if began is not None and sample.ended - began > _GAP_SECONDS:
-                yield Outage(began, sample.ended)
-            last_good, began = sample.ended, None
-        elif began is None:
+                yield Outage(began, sample.ended, wrong_only)
+            last_good, began, wrong_only = sample.ended, None, True
+            continue
+        wrong_only = wrong_only and sample.wrong
+        if began is None:
             began = sample.at if last_good is None else last_good
     if began is not None and chosen and chosen[-1].ended - began > _GAP_SECONDS:
-        yield Outage(began, chosen[-1].ended)
+        yield Outage(began, chosen[-1].ended, wrong_only)
 
 
 def _iso(moment: float) -> str:
