@@ -45,6 +45,21 @@ def test_plain_screen_prints_a_line_for_each_thing_a_reader_looks_for() -> None:
     ]
 
 
+def test_what_an_undo_tries_in_assess_would_change_something_and_has_changed_nothing() -> None:
+    tried = [
+        event(0, "incident.declared"),
+        event(1, "phase.started", name="Assess"),
+        event(2, "task.finished", "db1", status="changed", phase="Assess", task="Taken back"),
+    ]
+    stream = io.StringIO()
+    with PlainScreen(view_of(), "", stream) as screen:
+        for each in tried:
+            screen.show(each)
+
+    assert stream.getvalue().splitlines()[-1] == "T+0:02    would change  db1: Taken back"
+    assert not any("changed" in line for line in _lines(view_of(*tried)))
+
+
 def test_screens_show_a_gate_as_it_turns_green() -> None:
     checks = [{"name": "shop", "state": "passed"}, {"name": "cache", "state": "waiting"}]
     sampled = event(31, "gate.sampled", gate="System is healthy", checks=checks)

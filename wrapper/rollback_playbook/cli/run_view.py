@@ -194,7 +194,7 @@ class RunView:
         host = self.hosts.setdefault(name, HostView(str(data.get("task", "")), since=at))
         host.task, host.state = str(data.get("task", "")), "failed" if bad else "done"
         phase = self.running
-        if phase is not None and status == "changed":
+        if phase is not None and status == "changed" and phase.name != "Assess":
             phase.changed += 1
         failure = [Note(failure_message(data), name, "bad")] if bad else []
         warnings = data.get("warnings")

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 from rollback_playbook.cli.run_view import Note, RunView
 from rollback_playbook.events.model import RecordEvent
@@ -83,6 +84,12 @@ class JsonScreen:
         return None
 
 
+def _ended(data: Mapping[str, Any]) -> str:
+    """How a task ended. Assess changes nothing: what an undo tries there, it only would change."""
+    changed = data["status"] == "changed"
+    return "would change" if changed and data.get("phase") == "Assess" else str(data["status"])
+
+
 class PlainScreen:
     """One line for what a reader of a log wants to find: phases, changes, gates, failures."""
 
@@ -117,7 +124,7 @@ class PlainScreen:
             return str(data["name"])
         if event.type == "task.finished" and data.get("status") in _SHOWN:
             took = f" ({duration(float(data['seconds']))})" if data.get("seconds") else ""
-            return f"  {data['status']}  {event.subject}: {data.get('task', '')}{took}"
+            return f"  {_ended(data)}  {event.subject}: {data.get('task', '')}{took}"
         if event.type == "gate.sampled":
             return f"  {self._view.sampled}"
         if event.type in ("gate.passed", "gate.failed"):
