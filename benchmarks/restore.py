@@ -130,7 +130,7 @@ def measure(server: PostgresServer, folder: Path, mebibytes: int) -> dict[str, f
             _result, task = run("pg_restore_verified", restore)
             continue
         crowd = Crowd(server, "shop", "SELECT version FROM release")
-        time.sleep(3)
+        time.sleep(2)
         result, _seconds = run("pg_restore_verified", restore)
         seen = crowd.seen()
     with server.connect() as connection:

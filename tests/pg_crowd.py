@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from typing import Any
 
 import psycopg
@@ -15,18 +14,25 @@ from tests.real_servers import PostgresServer
 _CLIENT = """
 import json, sys, threading, time, psycopg
 conninfo, query, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
-end, seen = threading.Event(), []
+end, ready, seen = threading.Event(), threading.Event(), []
 def work():
-    while not end.is_set():
-        began = time.time()
+    last = False
+    while not last:
+        last, began = end.is_set(), time.time()
         try:
             with psycopg.connect(conninfo, connect_timeout=30) as connection:
                 answer = connection.execute(query).fetchone()[0]
         except psycopg.Error:
             answer = None
         seen.append((began, time.time(), answer))
+        if answer is None:
+            last = False
+        else:
+            ready.set()
 crowd = [threading.Thread(target=work) for _ in range(threads)]
 for one in crowd: one.start()
+ready.wait()
+print(flush=True)
 sys.stdin.read()
 end.set()
 for one in crowd: one.join()
@@ -35,7 +41,7 @@ print(json.dumps(seen))
 
 
 class Crowd:
-    """64 clients that connect, ask and leave in a tight loop, in four processes."""
+    """64 clients that connect, ask and leave in a tight loop, in four processes, at once."""
 
     def __init__(self, server: PostgresServer, database: str, query: str) -> None:
         conninfo = psycopg.conninfo.make_conninfo(
@@ -54,10 +60,15 @@ class Crowd:
             )
             for _ in range(4)
         ]
+        for client in self._clients:
+            assert client.stdout is not None
+            client.stdout.readline()  # it has had an answer
 
     def seen(self) -> list[tuple[float, float, Any]]:
-        """Stop; when each asked, when it was answered, and what: None for an error."""
-        time.sleep(1)
+        """When each asked, when it was answered, and what: None for an error.
+
+        They stop with that, each after an answer to a question that it asked from now on.
+        """
         outputs = [client.communicate()[0] for client in self._clients]
         return sorted(
             (tuple(each) for output in outputs for each in json.loads(output)),

