@@ -121,6 +121,8 @@ def test_migration_goes_down_after_a_backup_that_no_rollback_takes_by_itself(
 
     newest = json.loads(working.types("backups", "list", "-i", "lab", "--json").stdout)[0]
     assert done.returncode == 0, done.stderr
+    assert "the newest migration is 3 and will be 1, by 0003_coupons.down.sql" in done.stderr
+    assert "the schema cannot be brought back by undo: " in done.stderr
     assert _one(working, "SELECT to_regclass('coupons') IS NULL") is True
     assert _one(working, "SELECT max(version) FROM schema_migrations") == 1
     assert newest["label"].startswith("before ")
