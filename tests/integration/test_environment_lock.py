@@ -211,12 +211,17 @@ def test_lock_raced_for_by_fifty_processes_is_held_by_exactly_one(backend: Backe
 
 
 @pytest.mark.attack
-def test_lock_raced_for_by_fifty_modules_is_held_by_exactly_one(backend: Backend) -> None:
+def test_lock_raced_for_by_a_dozen_modules_is_held_by_exactly_one(backend: Backend) -> None:
+    # Each is a Python of its own, as Ansible starts it: fifty of them are the test above.
     racers = [
         start_module("environment_lock", {**backend, "environment": "race", "holder": f"r{n}"})
-        for n in range(50)
+        for n in range(12)
     ]
-    results = [json.loads(racer.communicate(timeout=120)[0]) for racer in racers]
+    try:
+        results = [json.loads(racer.communicate(timeout=240)[0]) for racer in racers]
+    finally:
+        for racer in racers:
+            racer.kill()
 
     assert sum("failed" not in result for result in results) == 1
 

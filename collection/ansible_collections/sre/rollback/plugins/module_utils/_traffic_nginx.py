@@ -10,17 +10,16 @@ PRIVATE: for this collection only; can have breaking changes without notice.
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import time
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.sre.rollback.plugins.module_utils import (
-    _atomic_file,
-    _traffic_nginx_workers,
-)
+from ansible_collections.sre.rollback.plugins.module_utils import _atomic_file
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
+from ansible_collections.sre.rollback.plugins.module_utils._traffic_nginx_program import (
+    NginxProgram,
+)
 from ansible_collections.sre.rollback.plugins.module_utils._traffic_visitor import (
     MARKER,
     Answer,
@@ -45,15 +44,12 @@ class Nginx:
     """One nginx, and the files in its configuration that are ours."""
 
     state: str
-    argv: tuple[str, ...]
-    prefix: str
-    is_local: bool
+    program: NginxProgram
     visitor: Visitor
     maintenance_path: str
     upstream_path: str
     upstream: str
     retry_after: int
-    timeout: float
     place: t.Mapping[str, t.Any]
 
     def observe(self) -> dict[str, t.Any]:
@@ -155,7 +151,7 @@ class Nginx:
         with self._unproved_meanwhile():
             _write(path, content)
             try:
-                configuration = self._test()
+                configuration = self.program.test()
             except TrafficError:
                 _write(path, before)
                 raise
@@ -185,38 +181,17 @@ class Nginx:
     def _reload_back(self, configuration: str, failure: TrafficError) -> None:
         """Until users get what they got before. Raises _DoubtError."""
         try:
-            deadline = time.monotonic() + self.timeout
-            self._reload_until_old_workers_are_gone(configuration, deadline)
+            self.program.reload_until_old_workers_are_gone(configuration)
         except TrafficError as exc:
             raise _DoubtError(
                 f"{failure} But what users get now is not known: {exc} Reload nginx."
             ) from exc
 
-    def _test(self) -> str:
-        """The whole configuration, as nginx reads it."""
-        done = self._run("-T")
-        if done.returncode != 0:
-            raise TrafficError(
-                f"nginx refuses the configuration: {_words(done)}. The file was put back and nginx "
-                "was not reloaded; users get what they got before.",
-                stderr=done.stderr[-2000:],
-            )
-        return done.stdout
-
-    def _reload(self) -> None:
-        done = self._run("-s", "reload")
-        if done.returncode != 0:
-            raise TrafficError(
-                f"nginx cannot be reloaded: {_words(done)}. The file was put back. Is nginx "
-                "running, and with this configuration?",
-                stderr=done.stderr[-2000:],
-            )
-
     def _reload_and_prove(
         self, path: str, configuration: str, right: t.Callable[[Answer], bool]
     ) -> None:
-        deadline = time.monotonic() + self.timeout
-        gone = self._reload_until_old_workers_are_gone(configuration, deadline)
+        deadline = time.monotonic() + self.program.timeout
+        gone = self.program.reload_until_old_workers_are_gone(configuration)
         in_a_row = _PROOFS if gone else _PROOFS_BLIND
         wrong = self.visitor.await_answers(right, in_a_row=in_a_row, deadline=deadline)
         if wrong is not None:
@@ -225,40 +200,6 @@ class Nginx:
                 f"{self.visitor.words(wrong)}. The file was put back. Is {path} included in the "
                 "configuration of this URL?"
             )
-
-    def _reload_until_old_workers_are_gone(self, configuration: str, deadline: float) -> bool:
-        """False when nobody can tell."""
-        master = None
-        if self.is_local:
-            master = _traffic_nginx_workers.master_of(configuration, self.prefix)
-        try:
-            old = _traffic_nginx_workers.listening(master) if master else frozenset()
-        except OSError:
-            old = frozenset()
-        self._reload()
-        if master and not _traffic_nginx_workers.await_gone(old, master, deadline=deadline):
-            raise TrafficError(
-                f"nginx was told to reload {self.timeout:g} s ago, but goes on with what it had. "
-                "The file was put back. The reason is in nginx's error log."
-            )
-        return bool(old)
-
-    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        try:
-            return subprocess.run(
-                [*self.argv, *arguments],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=self.timeout,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as exc:
-            raise TrafficError(
-                f"{self.argv[0]} cannot be run: {exc}. The file was put back; users get what they "
-                "got before."
-            ) from exc
 
 
 def nginx_from(params: t.Mapping[str, t.Any]) -> Nginx:
@@ -278,15 +219,17 @@ def nginx_from(params: t.Mapping[str, t.Any]) -> Nginx:
     names = ("binary", "config", "prefix", "command", *wanted[:1])
     return Nginx(
         state=params["state"],
-        argv=(*params["command"], params["binary"], *prefix, "-c", params["config"]),
-        prefix=params["prefix"] or "/",
-        is_local=not params["command"],
+        program=NginxProgram(
+            argv=(*params["command"], params["binary"], *prefix, "-c", params["config"]),
+            prefix=params["prefix"] or "/",
+            is_local=not params["command"],
+            timeout=params["timeout"],
+        ),
         visitor=visitor,
         maintenance_path=params["maintenance_path"] or "",
         upstream_path=params["upstream_path"] or "",
         upstream=params["upstream"] or "",
         retry_after=params["retry_after"],
-        timeout=params["timeout"],
         place={name: params[name] for name in names if params[name]},
     )
 
@@ -313,8 +256,3 @@ def _mark(path: Path) -> None:
         raise TrafficError(
             f"{path} cannot be written: {exc.strerror}. Nothing was changed."
         ) from exc
-
-
-def _words(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line for line in (done.stderr or done.stdout).splitlines() if "[emerg]" in line]
-    return (lines or [done.stderr.strip() or f"exit status {done.returncode}"])[-1]
