@@ -48,9 +48,11 @@ def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 30
     while process.poll() is None and time.monotonic() < deadline:
         connection = http.client.HTTPConnection(address, timeout=1)
-        with contextlib.suppress(OSError):
+        with contextlib.closing(connection), contextlib.suppress(OSError):
             connection.request("GET", "/v2/")
-            assert connection.getresponse().status == 200
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 200
             return
         time.sleep(0.1)
     pytest.fail("the registry does not answer")
