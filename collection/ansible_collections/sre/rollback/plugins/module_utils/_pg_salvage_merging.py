@@ -202,18 +202,25 @@ def _merge_result(
         "sequences": [move.as_dict() for move in done.moves],
         "before": {"differences": differences(compared)},
         "after": {"differences": differences(remaining)},
-        "undo": None
-        if merge is None
-        else {
-            "module": _MODULE,
-            "args": {
-                "state": "unmerged",
-                "database": params["database"],
-                "reference": params["reference"],
-                "merge": merge["path"],
-            },
-        },
+        **_undo(params, merge, check=check),
     }
+
+
+def _undo(
+    params: t.Mapping[str, t.Any], merge: t.Mapping[str, str] | None, *, check: bool
+) -> dict[str, t.Any]:
+    """How the merge is taken back. Foretold it has no folder yet, and nobody shall look for one."""
+    if merge is None:
+        return {"undo": None}
+    if check:
+        return {"undo": None, "undo_reason": "what takes it back is named when it is merged"}
+    args = {
+        "state": "unmerged",
+        "database": params["database"],
+        "reference": params["reference"],
+        "merge": merge["path"],
+    }
+    return {"undo": {"module": _MODULE, "args": args}}
 
 
 def _after(counts: Counts, done: Merged | None) -> Counts:

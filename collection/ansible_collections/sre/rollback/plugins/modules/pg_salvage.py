@@ -201,7 +201,7 @@ tables_compared:
   sample: 38
 export:
   description: The folder with the rows and its files; null when nothing differs.
-  returned: when O(state=exported)
+  returned: when O(state=exported), and with O(state=merged) in check mode
   type: dict
   sample:
     id: 20260304T031500Z-export-9f2c1b
@@ -276,7 +276,8 @@ elapsed:
   type: float
   sample: 3.71
 undo:
-  description: The module and arguments that bring back what was; null when nothing changed.
+  description: The module and arguments that bring back what was; null when nothing changed,
+    and in check mode with O(state=merged).
   returned: success
   type: dict
   sample:
