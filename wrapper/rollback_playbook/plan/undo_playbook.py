@@ -21,15 +21,26 @@ _ROLES = {
     "sre.rollback.circuit_breaker": "protect",
     "sre.rollback.compose_release": "release",
     "sre.rollback.feature_flag": "protect",
+    "sre.rollback.host_isolation": "isolation",
     "sre.rollback.pg_restore_verified": "database",
     "sre.rollback.pg_salvage": "database",
     "sre.rollback.redis_flush": "cache",
+    "sre.rollback.release_checkout": "release",
     "sre.rollback.release_link": "release",
     "sre.rollback.traffic": "traffic",
 }
 _COLLECTION = "sre.rollback."
 _ROLE_NAMES = frozenset(
-    {"cache", "configuration", "database", "infrastructure", "protect", "release", "traffic"}
+    {
+        "cache",
+        "configuration",
+        "database",
+        "infrastructure",
+        "isolation",
+        "protect",
+        "release",
+        "traffic",
+    }
 )
 _STATE_ROLES = frozenset({"protect", "traffic"})
 
