@@ -110,3 +110,14 @@ def test_playbook_is_a_scenario_and_takes_nothing_of_the_record_for_a_template(
     ]
     assert ("!", "unsafe") in tags
     assert "!unsafe '{{ lookup(''pipe'', ''id'') }}'" in path.read_text(encoding="utf-8")
+
+
+def test_limits_of_a_pool_are_taken_back_before_its_services_are_restarted() -> None:
+    steps = [
+        _step("configuration_files", "Switch", 2, state="restored", backup="b"),
+        _step("services", "Switch", 1, names=["shop"]),
+    ]
+    values, restart = _plays(plan_undo(steps))["Switch"]["tasks"]
+    assert values["sre.rollback.configuration_files"] == {"state": "restored", "backup": "b"}
+    assert restart["ansible.builtin.include_role"]["name"] == "sre.rollback.services"
+    assert restart["vars"]["services_undo"]["args"] == {"names": ["shop"]}

@@ -21,7 +21,6 @@ _ROLES = {
     "sre.rollback.circuit_breaker": "protect",
     "sre.rollback.compose_release": "release",
     "sre.rollback.feature_flag": "protect",
-    "sre.rollback.host_isolation": "isolation",
     "sre.rollback.pg_restore_verified": "database",
     "sre.rollback.pg_salvage": "database",
     "sre.rollback.redis_flush": "cache",
@@ -36,9 +35,9 @@ _ROLE_NAMES = frozenset(
         "configuration",
         "database",
         "infrastructure",
-        "isolation",
         "protect",
         "release",
+        "services",
         "traffic",
     }
 )

@@ -12,6 +12,7 @@ from rollback_playbook.events.phases import CHANGING_PHASES
 #: The lease is given back by whoever holds it; it is no state of production.
 _NOT_PRODUCTION = frozenset({"sre.rollback.environment_lock"})
 _TRAFFIC = "sre.rollback.traffic"
+_COLLECTION = "sre.rollback."
 #: Phases that only look and prepare: what is predicted in them is done in a later one.
 _AHEAD = frozenset({"Declare", "Assess", "Preserve", "Prepare"})
 
@@ -78,18 +79,35 @@ def undo_steps(events: Iterable[RecordEvent]) -> list[UndoStep]:
 
 
 def steps_without_undo(events: Iterable[RecordEvent]) -> list[str]:
-    """What a record says was changed in production and cannot be taken back, in words."""
+    """What a record says was changed in production and cannot be taken back, in words.
+
+    A role that tells its undo with a fact, before its steps, answers for those steps of its host
+    and phase that are other collections' modules, which cannot tell it themselves.
+    """
     changed: dict[int, str] = {}
+    promised: set[tuple[str, str]] = set()
     for event in events:
         if event.counter is None:
             continue
         if event.type == "undo.recorded":
             changed.pop(event.counter, None)
+            if str(event.data.get("of", "")).endswith("set_fact"):
+                promised.add(_place(event))
         elif _changes_production(event):
+            if _place(event) in promised and not _is_ours(event):
+                continue
             changed[event.counter] = f"{event.subject}: {event.data.get('task', '')}"
         elif event.type == "playbook.started":
             changed = {-index - 1: text for index, text in enumerate(changed.values())}
     return list(changed.values())
+
+
+def _place(event: RecordEvent) -> tuple[str, str]:
+    return str(event.subject), str(event.data.get("phase", ""))
+
+
+def _is_ours(event: RecordEvent) -> bool:
+    return str(event.data.get("action", "")).startswith(_COLLECTION)
 
 
 def _changes_production(event: RecordEvent) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rollback_playbook.events.model import RecordEvent
-from rollback_playbook.record.undo import UndoStep, undo_steps
+from rollback_playbook.record.undo import UndoStep, steps_without_undo, undo_steps
 
 _TIME = "2026-11-22T03:12:00.000000Z"
 
@@ -66,3 +66,41 @@ def test_announced_step_whose_end_is_not_recorded_may_have_been_done() -> None:
 
 def test_lock_of_the_environment_is_not_taken_back() -> None:
     assert undo_steps(_record(_undo("released", "Declare", module="environment_lock"))) == []
+
+
+def _events(*events: tuple[str, dict[str, Any]]) -> Iterator[RecordEvent]:
+    for number, (kind, data) in enumerate(events, start=1):
+        yield RecordEvent(
+            id=f"x.{number}",
+            source="/incidents/x",
+            type=kind,
+            time=_TIME,
+            subject=data.pop("host", "app1"),
+            data={"phase": "Switch", "status": "changed", **data},
+            counter=number,
+            sequence=number,
+            prevhash="",
+            hash="",
+        )
+
+
+_PROMISE = ("undo.recorded", {"module": "m", "args": {}, "of": "ansible.builtin.set_fact"})
+
+
+def _done(task: str, action: str, **data: Any) -> tuple[str, dict[str, Any]]:
+    return "task.finished", {"task": task, "action": action, **data}
+
+
+def test_a_role_that_tells_its_undo_answers_for_the_modules_of_others() -> None:
+    events = _events(
+        _PROMISE,
+        _done("Values are set", "ansible.builtin.lineinfile"),
+        _done("Keys are gone", "sre.rollback.redis_flush"),
+        _done("Values are set", "ansible.builtin.lineinfile", host="app2"),
+        _done("Something is sent", "ansible.builtin.uri", phase="Resume"),
+    )
+    assert steps_without_undo(events) == [
+        "app1: Keys are gone",
+        "app2: Values are set",
+        "app1: Something is sent",
+    ]
