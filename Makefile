@@ -1,6 +1,6 @@
 # The few commands a person types. Each makes the virtual environment it needs.
 .DEFAULT_GOAL := help
-.PHONY: help install drill drill-all test attack test-compose lint bench docs changelog wheel clean
+.PHONY: help install drill drill-all test attack test-compose drill-vm lint bench docs changelog wheel clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -39,6 +39,11 @@ test-compose: $(VENV)/.dev ## Compose on a real Docker Engine, which is installe
 	tests/compose/install.sh
 	$(BIN)/python -m pip install --quiet --editable '.[compose]'
 	$(BIN)/python -m tests.compose.engine $(BIN)/pytest --numprocesses 2 -m compose tests/compose --timeout 900
+
+drill-vm: $(VENV)/.dev ## Drills in virtual machines under QEMU, which is installed when it may be
+	molecule/machines/install
+	$(BIN)/python -m pip install --quiet --editable '.[vm]'
+	PATH=$(CURDIR)/$(BIN):$$PATH molecule test --all
 
 lint: $(VENV)/.dev ## Format, lint, types, playbooks, sanity
 	$(BIN)/ruff format --check .
