@@ -121,7 +121,7 @@ def test_service_that_never_turns_healthy_ends_at_the_deadline_and_goes_on_when_
         stack,
         release_services=["web"],
         release_compose_trial=False,
-        verify_deadline=8,
+        verify_deadline=20,
         verify_hold=0,
     )
     stuck = roll_back(shop, "--to", "4.0.0")
