@@ -128,6 +128,19 @@ def test_attempt_that_fails_in_the_switch_keeps_users_out_also_the_second_time()
     assert safe_traffic(progress) == "paused"
 
 
+def test_attempt_that_fails_in_the_switch_again_leaves_users_alone_whom_nothing_keeps_out() -> None:
+    skipped = ("task.finished", {"status": "skipped", "task": "Users get the maintenance answer"})
+    earlier = read_earlier(
+        events_of(_DECLARED, ("phase.started", {"name": "Pause"}), skipped,
+                  ("phase.finished", {"name": "Pause", "status": "ok"}),
+                  ("phase.started", {"name": "Switch"}))
+    )  # fmt: skip
+    progress = earlier.progress_before("Switch", _scenario())
+    progress.observe("phase.started", "", {"name": "Switch"})
+
+    assert safe_traffic(progress) == "untouched"
+
+
 def test_token_of_the_lock_is_the_one_that_was_not_given_back() -> None:
     lock = "sre.rollback.environment_lock"
     taken = ("task.finished", {"action": lock, "status": "changed",

@@ -47,6 +47,7 @@ class Earlier:
         return Progress(
             started=[name for name in before.started if name in kept],
             finished=before.finished & kept,
+            acted={name: did for name, did in before.acted.items() if name in kept},
             gates={name: said for name, said in before.gates.items() if name in kept},
             decision=before.decision,
             changed_before=frozenset(before.changed),

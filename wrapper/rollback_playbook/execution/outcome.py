@@ -37,8 +37,8 @@ class Progress:
     finished: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)
     failures: list[Failure] = field(default_factory=list)
-    #: Phases in which a task did something: one that was skipped did not.
-    acted: set[str] = field(default_factory=set)
+    #: Whether a task of the phase did something: one that was skipped did not.
+    acted: dict[str, bool] = field(default_factory=dict)
     gates: dict[str, str] = field(default_factory=dict)
     decision: Mapping[str, Any] = field(default_factory=dict)
     #: Phases in which an earlier attempt of the same incident changed something.
@@ -86,8 +86,7 @@ class Progress:
         status = data.get("status")
         if data.get("action") == LOCK and status not in _BAD:
             self.locked = bool((data.get("result") or {}).get("holder"))
-        if status != "skipped":
-            self.acted.add(self.phase)
+        self.acted[self.phase] = self.acted.get(self.phase, False) or status != "skipped"
         if status == "changed":
             self.changed.add(self.phase)
         if status in _BAD and not data.get("ignored"):
@@ -127,7 +126,7 @@ def safe_traffic(progress: Progress) -> str:
     """
     if "Pause" not in progress.started or "Resume" in progress.finished:
         return "untouched"
-    if "Pause" in progress.finished and "Pause" not in progress.acted:
+    if "Pause" in progress.finished and progress.acted.get("Pause") is False:
         return "untouched"
     return "paused" if progress.phase in ("Switch", "Verify", "Resume") else "resumed"
 
