@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import rollback_playbook
@@ -39,6 +38,8 @@ def require_same_version() -> str:
 
     Raises UsageError when the two differ: they are released together and tested together only.
     """
+    from importlib.metadata import PackageNotFoundError, version
+
     text = (collections_root() / _COLLECTION / "galaxy.yml").read_text(encoding="utf-8")
     match = _VERSION.search(text)
     collection = match["version"].strip("\"' ") if match else "unknown"

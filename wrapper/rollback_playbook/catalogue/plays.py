@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,12 @@ def read_plays(path: Path) -> list[dict[str, Any]]:
     return [play for entry in entries for play in _resolved(path, entry)]
 
 
+@lru_cache(maxsize=256)
 def _load(text: str) -> Any:
-    """YAML with Ansible's own tags, such as ``!unsafe`` and ``!vault``, whose texts are kept."""
+    """YAML with Ansible's own tags, such as ``!unsafe`` and ``!vault``, whose texts are kept.
+
+    Most scenarios import the same phases; what is returned is shared and must not be changed.
+    """
     import yaml
 
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

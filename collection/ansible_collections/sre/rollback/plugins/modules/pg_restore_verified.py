@@ -15,7 +15,7 @@ description:
   - Restores a backup of M(sre.rollback.pg_backup_verified) into a database of its own beside the
     live one, proves it against the backup's manifest, and then exchanges the two names in one
     transaction. The live database stays beside it as C(<database>__before_<restore id>).
-  - Exchanging the names takes as long as the present sessions need to end, some hundredths of a
+  - Exchanging the names takes as long as the present sessions need to end, a fraction of a
     second, however large the databases are. Sessions that begin in that moment wait for its end,
     and then have to connect once more, because the server tells them that their database was
     renamed; behind a PgBouncer (O(pgbouncer_login_host)) they just wait.
