@@ -16,25 +16,10 @@ description:
     and what it said last into a folder on the host.
   - The files stay there and are returned by name alone, since logs hold secrets and personal data.
   - What is there from an earlier attempt of the same incident is left as it is.
-options:
-  dest:
-    description: The folder. It is made when it is not there, readable by its owner alone.
-    type: path
-    required: true
-  lines:
-    description: How many log lines of each container to keep.
-    type: int
-    default: 100
 extends_documentation_fragment:
   - sre.rollback._attributes
+  - sre.rollback._evidence
   - sre.rollback._compose
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  idempotent:
-    support: full
 """
 
 EXAMPLES = r"""
@@ -60,7 +45,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.sre.rollback.plugins.module_utils import _atomic_file
+from ansible_collections.sre.rollback.plugins.module_utils import _evidence
 from ansible_collections.sre.rollback.plugins.module_utils._compose_project import (
     Project,
     connection_spec,
@@ -71,38 +56,29 @@ from ansible_collections.sre.rollback.plugins.module_utils._errors import Rollba
 _STATE = "containers.json"
 
 
-def keep(project: Project, dest: Path, lines: int) -> list[str]:
-    """The names of the files; raises RollbackError. The state is written last: it is the mark."""
-    dest.mkdir(mode=0o700, parents=True, exist_ok=True)
-    name = project.model()["name"]
-    containers = project.containers(name)
-    written = []
+def read(project: Project, lines: int) -> t.Iterator[tuple[str, bytes]]:
+    """The files of every container, then the state; raises RollbackError."""
+    containers = project.containers(project.model()["name"])
     for container in containers:
         log = project.run("logs", "--timestamps", "--tail", str(lines), container.id, joined=True)
-        written.append(f"{container.name}.log")
-        _atomic_file.replace(str(dest / written[-1]), log.encode(), mode=0o600)
+        yield f"{container.name}.log", log.encode()
     state = json.dumps([asdict(container) for container in containers], indent=2)
-    _atomic_file.replace(str(dest / _STATE), state.encode(), mode=0o600)
-    return [_STATE, *written]
+    yield _STATE, state.encode()
 
 
 def argument_spec() -> dict:
-    return {
-        **connection_spec(),
-        "dest": {"type": "path", "required": True},
-        "lines": {"type": "int", "default": 100},
-    }
+    return {**connection_spec(), **_evidence.argument_spec()}
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     params: t.Mapping[str, t.Any] = module.params
     dest = Path(params["dest"])
-    kept = (dest / _STATE).exists()
+    kept = _evidence.is_kept(dest, _STATE)
     files: list[str] = []
     try:
         if not kept and not module.check_mode:
-            files = keep(project_from(params), dest, params["lines"])
+            files = _evidence.keep(dest, read(project_from(params), params["lines"]))
     except (RollbackError, OSError) as exc:
         module.fail_json(msg=f"the evidence cannot be kept: {exc}", **getattr(exc, "result", {}))
     module.exit_json(changed=not kept, files=files)

@@ -81,14 +81,8 @@ options:
     default: ""
 extends_documentation_fragment:
   - sre.rollback._attributes
+  - sre.rollback._attributes.full
   - sre.rollback._compose
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
 notes:
   - A health check of a container is run at once and again until it holds, and not only after the
     interval at which the Engine runs it.

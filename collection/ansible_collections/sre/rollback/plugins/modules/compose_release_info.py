@@ -38,14 +38,8 @@ options:
     default: true
 extends_documentation_fragment:
   - sre.rollback._attributes
+  - sre.rollback._attributes.read_only
   - sre.rollback._compose
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  idempotent:
-    support: full
 seealso:
   - module: sre.rollback.compose_release
 """

@@ -68,13 +68,7 @@ options:
     default: []
 extends_documentation_fragment:
   - sre.rollback._attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
+  - sre.rollback._attributes.full
 seealso:
   - module: ansible.builtin.copy
   - module: sre.rollback.health_gate

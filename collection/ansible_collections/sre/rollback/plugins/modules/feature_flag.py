@@ -100,13 +100,7 @@ requirements:
   - ruamel.yaml, for a file that ends in C(.yaml) or C(.yml)
 extends_documentation_fragment:
   - sre.rollback._attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
+  - sre.rollback._attributes.full
 seealso:
   - name: Flag definitions of flagd
     description: The format of flagd's files.

@@ -101,14 +101,8 @@ notes:
     O(max_stall_ms).
 extends_documentation_fragment:
   - sre.rollback._attributes
+  - sre.rollback._attributes.full
   - sre.rollback._redis
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
 seealso:
   - module: sre.rollback.circuit_breaker
 """

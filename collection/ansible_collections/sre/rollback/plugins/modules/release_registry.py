@@ -54,13 +54,7 @@ options:
     default: ""
 extends_documentation_fragment:
   - sre.rollback._attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
+  - sre.rollback._attributes.full
 """
 
 EXAMPLES = r"""

@@ -23,23 +23,9 @@ options:
     type: list
     elements: str
     required: true
-  dest:
-    description: The folder. It is made when it is not there, readable by its owner alone.
-    type: path
-    required: true
-  lines:
-    description: How many lines of each unit's journal to keep.
-    type: int
-    default: 100
 extends_documentation_fragment:
   - sre.rollback._attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  idempotent:
-    support: full
+  - sre.rollback._evidence
 seealso:
   - module: sre.rollback.compose_evidence
 """
@@ -65,7 +51,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.sre.rollback.plugins.module_utils import _atomic_file
+from ansible_collections.sre.rollback.plugins.module_utils import _evidence
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 
 _STATE = "units.txt"
@@ -76,7 +62,7 @@ class EvidenceError(RollbackError):
     """The state or the journal of a unit cannot be read."""
 
 
-def read(module: AnsibleModule, argv: t.Sequence[str]) -> bytes:
+def ask(module: AnsibleModule, argv: t.Sequence[str]) -> bytes:
     """What the program prints; raises EvidenceError."""
     code, out, err = module.run_command(list(argv), environ_update={"LC_ALL": "C.UTF-8"})
     if code != 0:
@@ -89,24 +75,19 @@ def log_name(unit: str) -> str:
     return f"{unit.replace('/', '-')}.log"
 
 
-def keep(module: AnsibleModule, units: t.Sequence[str], dest: Path, lines: int) -> list[str]:
-    """The names of the files; raises RollbackError. The state is written last: it is the mark."""
-    dest.mkdir(mode=0o700, parents=True, exist_ok=True)
-    written = []
+def read(
+    module: AnsibleModule, units: t.Sequence[str], lines: int
+) -> t.Iterator[tuple[str, bytes]]:
+    """The files of every unit, then the state; raises EvidenceError."""
     for unit in units:
-        log = read(module, [*_JOURNAL, f"--lines={lines}", f"--unit={unit}"])
-        written.append(log_name(unit))
-        _atomic_file.replace(str(dest / written[-1]), log, mode=0o600)
-    state = read(module, ["systemctl", "show", "--no-pager", "--", *units])
-    _atomic_file.replace(str(dest / _STATE), state, mode=0o600)
-    return [_STATE, *written]
+        yield log_name(unit), ask(module, [*_JOURNAL, f"--lines={lines}", f"--unit={unit}"])
+    yield _STATE, ask(module, ["systemctl", "show", "--no-pager", "--", *units])
 
 
 def argument_spec() -> dict:
     return {
         "units": {"type": "list", "elements": "str", "required": True},
-        "dest": {"type": "path", "required": True},
-        "lines": {"type": "int", "default": 100},
+        **_evidence.argument_spec(),
     }
 
 
@@ -114,11 +95,11 @@ def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     params: t.Mapping[str, t.Any] = module.params
     dest = Path(params["dest"])
-    kept = (dest / _STATE).exists()
+    kept = _evidence.is_kept(dest, _STATE)
     files: list[str] = []
     try:
         if not kept and not module.check_mode:
-            files = keep(module, params["units"], dest, params["lines"])
+            files = _evidence.keep(dest, read(module, params["units"], params["lines"]))
     except (RollbackError, OSError) as exc:
         module.fail_json(msg=f"the evidence cannot be kept: {exc}", **getattr(exc, "result", {}))
     module.exit_json(changed=not kept, files=files)

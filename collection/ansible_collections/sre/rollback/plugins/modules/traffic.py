@@ -119,13 +119,7 @@ options:
     type: dict
 extends_documentation_fragment:
   - sre.rollback._attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
+  - sre.rollback._attributes.full
 """
 
 EXAMPLES = r"""

@@ -22,23 +22,26 @@ from ansible_collections.sre.rollback.plugins.module_utils._probes.base import (
     ProbeRefusedError,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._probes.expectation import Expectation
+from ansible_collections.sre.rollback.plugins.module_utils._redis_options import (
+    redis_argument_spec,
+)
 
 if t.TYPE_CHECKING:
     from redis import Redis
 
 
+#: What one server needs; a cluster and Sentinel are no options of a probe.
+_LOGIN = (
+    "login_host", "login_port", "login_user", "login_password", "tls", "validate_certs",
+    "ca_certs", "client_cert_file", "client_key_file",
+)  # fmt: skip
+
+
 def _options() -> dict[str, t.Any]:
+    known = redis_argument_spec()
     return {
-        "login_host": {"type": "str", "default": "localhost"},
-        "login_port": {"type": "int", "default": 6379},
-        "login_user": {"type": "str"},
-        "login_password": {"type": "str", "no_log": True},
+        **{name: known[name] for name in _LOGIN},
         "db": {"type": "int", "default": 0},
-        "tls": {"type": "bool", "default": False},
-        "validate_certs": {"type": "bool", "default": True},
-        "ca_certs": {"type": "path"},
-        "client_cert_file": {"type": "path"},
-        "client_key_file": {"type": "path", "no_log": False},
         "info": {
             "type": "list",
             "elements": "dict",
