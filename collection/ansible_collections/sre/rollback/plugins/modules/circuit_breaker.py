@@ -122,12 +122,9 @@ notes:
     They are written in an order that is safe when it is cut short.
 extends_documentation_fragment:
   - sre.rollback._attributes
+  - sre.rollback._attributes.full
   - sre.rollback._redis
 attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
   idempotent:
     support: partial
     details: With O(lease) each run renews the lease, which is a change.

@@ -117,12 +117,9 @@ notes:
     environment by then. RV(undo) is null then; take it anew.
 extends_documentation_fragment:
   - sre.rollback._attributes
+  - sre.rollback._attributes.full
   - sre.rollback._redis
 attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
   idempotent:
     support: partial
     details: Without O(token) a second V(held) is refused, and V(stolen) takes a new token.
