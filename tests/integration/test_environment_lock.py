@@ -61,6 +61,7 @@ import itertools, json, sys
 from ansible_collections.sre.rollback.plugins.module_utils import _lock_backend
 from ansible_collections.sre.rollback.plugins.module_utils._lock_lease import LockError, Request
 params, name, token = json.loads(sys.argv[1]), sys.argv[2], None
+print("ready", flush=True)
 for state in itertools.cycle(["held", "held", "released"]):
     request = Request("busy", state, holder=name, ttl=0.05, token=token)
     try:
@@ -242,7 +243,10 @@ def test_lock_whose_users_are_killed_at_any_moment_gives_every_token_once(
             )
             for each in range(3)
         ]
-        time.sleep(1 + chance.random())
+        for user in users:
+            assert user.stdout is not None
+            assert user.stdout.readline() == "ready\n"
+        time.sleep(0.5 + chance.random())
         for user in users:
             user.kill()
         for user in users:
