@@ -105,6 +105,7 @@ def test_lease_released_by_a_late_holder_of_a_free_environment_changes_nothing()
         pytest.param({"holder": "a\nb"}, id="two lines"),
         pytest.param({"reason": "x" * 1001}, id="too much reason"),
         pytest.param({"state": "stolen"}, id="stolen without a reason"),
+        pytest.param({"state": "released", "token": None}, id="released without a token"),
     ],
 )
 def test_request_that_makes_no_sense_is_refused(options: dict[str, object]) -> None:

@@ -79,6 +79,8 @@ class Request:
             _refuse(f"environment must be a name of 1 to {_NAME_LENGTH} characters")
         if not math.isfinite(self.ttl) or not 0 < self.ttl <= LONGEST:
             _refuse(f"ttl must be more than 0 s and at most {LONGEST:.0f} s, not {self.ttl:g}")
+        if self.state == "released" and self.token is None:
+            _refuse("giving a lock back needs its token")
         if self.state != "released" and not self.holder.strip():
             _refuse("holder must say who it is")
         if self.state == "stolen" and not self.reason.strip():
