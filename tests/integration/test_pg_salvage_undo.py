@@ -125,3 +125,34 @@ def test_pg_salvage_undo_refuses_a_folder_that_was_tampered_with(
 
     assert refused["failed"]
     assert "is not the file the merge wrote" in refused["msg"]
+
+
+def test_pg_salvage_undo_of_a_named_merge_is_known_before_the_merge_is_made(
+    shop: Twins, run_module: RunModule, tmp_path: Path
+) -> None:
+    shop.write(ORDERS_SINCE)
+    named = merge_args(shop, tmp_path, merge_id="inc-7-merge")
+
+    foretold = run_module("pg_salvage", named, check=True)
+    merged = run_module("pg_salvage", named)
+    undone = run_module("pg_salvage", {**shop.server.login, **foretold["undo"]["args"]})
+    again = run_module("pg_salvage", named)
+
+    assert foretold["undo"] == merged["undo"]
+    assert merged["merge"]["path"] == str(tmp_path / "inc-7-merge")
+    assert sum(each["deleted"] for each in undone["unmerged"]) == 7
+    # What took the first one back is kept, so the second has a name of its own.
+    assert again["merge"]["id"] == "inc-7-merge-2"
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", ".hidden", "a/b", "", "x" * 200])
+def test_pg_salvage_merge_with_a_name_that_no_folder_can_have_is_refused(
+    shop: Twins, run_module: RunModule, tmp_path: Path, name: str
+) -> None:
+    shop.write(ORDERS_SINCE)
+
+    refused = run_module("pg_salvage", merge_args(shop, tmp_path / "dest", merge_id=name))
+
+    assert "cannot name a folder" in refused["msg"]
+    assert "Nothing was changed" in refused["msg"]
+    assert not (tmp_path / "dest").exists()

@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import typing as t
@@ -28,6 +29,7 @@ _LOCK = ".lock"
 _READ_SIZE = 1 << 20
 # A file name may have 255 bytes; the number in front and the suffix need some of them.
 _LONGEST_STEM = 200
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class FolderError(RollbackError):
@@ -88,9 +90,8 @@ class CsvFile:
 class NewFolder:
     """``<dest>/<id>``, built under a temporary name until :meth:`publish`."""
 
-    def __init__(self, dest: Path, kind: str, *, pretend: bool) -> None:
-        moment = dt.datetime.now(dt.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-        self.id = f"{moment}-{kind}-{secrets.token_hex(3)}"
+    def __init__(self, dest: Path, kind: str, *, name: str | None = None, pretend: bool) -> None:
+        self.id = _unique_name(kind) if name is None else _free_name(dest, name)
         self.path = dest / self.id
         self._dest = dest
         self._pretend = pretend
@@ -156,6 +157,25 @@ class NewFolder:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _unique_name(kind: str) -> str:
+    moment = dt.datetime.now(dt.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    return f"{moment}-{kind}-{secrets.token_hex(3)}"
+
+
+def _free_name(dest: Path, name: str) -> str:
+    """``name``, or with a number when an earlier attempt has left a folder of that name."""
+    if not _NAME.fullmatch(name):
+        raise FolderError(
+            f"{name!r} cannot name a folder: it may have letters, digits, '.', '_' and '-', and "
+            "begins with a letter or a digit. Nothing was changed."
+        )
+    free, number = name, 1
+    while (dest / free).exists():
+        number += 1
+        free = f"{name}-{number}"
+    return free
 
 
 def remove_abandoned(dest: Path) -> None:

@@ -158,7 +158,8 @@ def _merge(merging: _Merging) -> _Done:
     if not merging.staged:
         return _Done((), (), None)
     target, check = merging.target, merging.check
-    folder = NewFolder(Path(merging.params["dest"]), MERGE, pretend=check)
+    name = merging.params["merge_id"]
+    folder = NewFolder(Path(merging.params["dest"]), MERGE, name=name, pretend=check)
     facts = merging.facts()
     try:
         with locked_transaction(target, [each.table for each in merging.staged], check=check):
@@ -209,10 +210,10 @@ def _merge_result(
 def _undo(
     params: t.Mapping[str, t.Any], merge: t.Mapping[str, str] | None, *, check: bool
 ) -> dict[str, t.Any]:
-    """How the merge is taken back. Foretold it has no folder yet, and nobody shall look for one."""
+    """How the merge is taken back. Foretold, its folder is known only when it was named."""
     if merge is None:
         return {"undo": None}
-    if check:
+    if check and params["merge_id"] is None:
         return {"undo": None, "undo_reason": "what takes it back is named when it is merged"}
     args = {
         "state": "unmerged",

@@ -53,6 +53,13 @@ options:
       - Folder that O(state=merged) returned as RV(merge.path).
       - Required by O(state=unmerged).
     type: path
+  merge_id:
+    description:
+      - Name for the merge and its folder in O(dest), with O(state=merged). A number is added when
+        there is such a folder already.
+      - With it, check mode says how the merge will be taken back, so that this can be recorded
+        before the merge is made. Without it, the folder gets a name of its own.
+    type: str
   tables:
     description:
       - Shell patterns of the tables to look at, over C(schema.table) or the table's name alone.
@@ -277,7 +284,7 @@ elapsed:
   sample: 3.71
 undo:
   description: The module and arguments that bring back what was; null when nothing changed,
-    and in check mode with O(state=merged).
+    and in check mode with O(state=merged) without O(merge_id).
   returned: success
   type: dict
   sample:
@@ -328,6 +335,7 @@ def argument_spec() -> dict[str, t.Any]:
         },
         "dest": {"type": "path"},
         "merge": {"type": "path"},
+        "merge_id": {"type": "str"},
         "tables": {"type": "list", "elements": "str", "default": []},
         "exclude": {"type": "list", "elements": "str", "default": []},
         "policy": {
