@@ -103,6 +103,44 @@ def test_a_failure_after_breakers_were_opened_says_what_is_done_and_what_is_not(
     assert "Not done: Prepare, Pause, Switch" in outcome.summary
 
 
+def test_phases_that_no_host_was_left_for_are_not_done_and_users_are_told_of() -> None:
+    """Ansible goes on to the plays that follow a host it lost, with nobody in them."""
+    progress = _progress("Switch", fail="the host is unreachable.")
+    for phase in PHASES[PHASES.index("Switch") + 1 :]:
+        progress.observe("phase.started", "", {"name": phase})
+        progress.observe("phase.finished", "", {"name": phase, "status": "skipped"})
+
+    outcome = decide(_scenario(), progress, _result(4))
+
+    assert outcome.exit_code is ExitCode.FAILED
+    assert "Not done: Switch, Verify, Resume, Confirm, Close" in outcome.summary
+    assert "users get the maintenance answer meanwhile" in outcome.next_step
+    assert safe_traffic(progress) == "paused"
+
+
+def test_a_loop_that_failed_is_told_in_the_words_of_its_items() -> None:
+    progress = Progress()
+    progress.observe("phase.started", "", {"name": "Prepare"})
+    progress.observe("item.finished", "edge", _failed("the certificate has expired"))
+    progress.observe("task.finished", "edge", _failed("One or more items failed"))
+
+    outcome = decide(_scenario(), progress, _result(2))
+
+    assert "Prepare, edge: the certificate has expired; nothing was changed" in outcome.summary
+
+
+def test_a_reason_that_a_later_task_tells_with_more_around_it_is_said_once() -> None:
+    progress = _progress("Switch", fail="the gate is red.")
+    progress.observe("task.finished", "db", _failed("web is red: the gate is red. Stopped here."))
+    progress.observe("task.finished", "app", _failed("the gate is red."))
+    progress.observe("task.finished", "app", _failed("the gate is red."))
+
+    outcome = decide(_scenario(), progress, _result(2))
+
+    assert outcome.summary.count("the gate is red") == 2
+    assert "web is red: the gate is red. Stopped here" in outcome.summary
+
+
 @pytest.mark.parametrize("phase", ["Verify", "Confirm"])
 def test_a_red_gate_after_the_switch_is_rolled_back_but_not_proved(phase: str) -> None:
     outcome = decide(_scenario(), _progress(phase, fail="shop answers 500"), _result(2))
@@ -175,6 +213,18 @@ def test_run_that_ended_before_it_touched_production_leaves_nothing_open() -> No
     assert leaves_nothing_open(migration, _progress("Declare"))
     for phase in ("Protect", "Prepare", "Switch", "Verify"):
         assert not leaves_nothing_open(migration, _progress(phase))
+
+
+def test_run_that_lost_a_host_before_it_touched_production_leaves_nothing_open() -> None:
+    progress = _progress("Assess", fail="the host is unreachable.")
+    progress.changed.clear()
+    for phase in PHASES[PHASES.index("Assess") + 1 :]:
+        progress.observe("phase.started", "", {"name": phase})
+        progress.observe("phase.finished", "", {"name": phase, "status": "skipped"})
+    progress.started.remove("Protect")
+
+    assert leaves_nothing_open(_scenario(), progress)
+    assert decide(_scenario(), progress, _result(4)).exit_code is ExitCode.REFUSED
 
 
 def test_attempt_that_goes_on_where_another_one_changed_something_leaves_it_open() -> None:

@@ -118,6 +118,7 @@ def test_limits_of_a_pool_are_taken_back_before_its_services_are_restarted() -> 
         _step("services", "Switch", 1, names=["shop"]),
     ]
     values, restart = _plays(plan_undo(steps))["Switch"]["tasks"]
-    assert values["sre.rollback.configuration_files"] == {"state": "restored", "backup": "b"}
+    assert values["ansible.builtin.include_role"]["name"] == "sre.rollback.configuration"
+    assert values["vars"]["configuration_undo"]["args"] == {"state": "restored", "backup": "b"}
     assert restart["ansible.builtin.include_role"]["name"] == "sre.rollback.services"
     assert restart["vars"]["services_undo"]["args"] == {"names": ["shop"]}

@@ -171,7 +171,9 @@ class EventConverter:
         body = self._outcome.stats(data)
         closing = []
         if self._phase is not None:
-            status = "failed" if body["failed_hosts"] and self._phase.status() != "ok" else ""
+            stands = self._phase.status()
+            went_wrong = body["failed_hosts"] and stands not in ("ok", "skipped")
+            status = "failed" if went_wrong else ""
             closing = [self._phase_finished(_time(event), status=status)]
         return [*closing, self._draft(event, "stats.recorded", body, sync=True)]
 

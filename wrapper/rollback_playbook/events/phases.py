@@ -31,8 +31,14 @@ class PhaseTally:
             self._last[host] = status
 
     def status(self) -> str:
-        """``failed`` when a host went no further; ``rescued`` when some did all the same."""
+        """``failed`` when a host went no further; ``rescued`` when some did all the same.
+
+        ``skipped`` when no host took part: Ansible goes on to the plays that follow a host it
+        lost, with nobody in them.
+        """
         stands = set(self._last.values())
+        if not stands:
+            return "skipped"
         if stands & {"failed", "unreachable"}:
             return "failed"
         return "rescued" if "rescued" in stands else "ok"

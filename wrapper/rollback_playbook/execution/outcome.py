@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,8 @@ class Progress:
     changed_before: frozenset[str] = frozenset()
     #: Whether the environment is locked for this run.
     locked: bool = False
+    #: By host, what the items of the loop that runs have failed of: the loop itself does not say.
+    items: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def phase(self) -> str:
@@ -68,6 +70,8 @@ class Progress:
             self.started.append(str(data["name"]))
         elif kind == "phase.finished":
             self._finish(data)
+        elif kind == "item.finished" and data.get("status") in _BAD:
+            self.items.setdefault(subject, []).append(failure_message(data))
         elif kind == "task.finished":
             self._observe_task(subject, data)
         elif kind in ("gate.passed", "gate.failed"):
@@ -78,12 +82,15 @@ class Progress:
             self.locked = False
 
     def _finish(self, data: Mapping[str, Any]) -> None:
-        """A phase with a failed host was not finished, only ended."""
-        if data.get("status") in ("ok", "rescued"):
-            self.finished.add(str(data["name"]))
+        """A phase with a failed host was not finished, only ended; one without any never began."""
+        name, status = str(data["name"]), data.get("status")
+        if status in ("ok", "rescued"):
+            self.finished.add(name)
+        elif status == "skipped" and self.phase == name:
+            self.started.pop()
 
     def _observe_task(self, host: str, data: Mapping[str, Any]) -> None:
-        status = data.get("status")
+        status, items = data.get("status"), self.items.pop(host, [])
         if data.get("action") == LOCK and status not in _BAD:
             self.locked = bool((data.get("result") or {}).get("holder"))
         self.acted[self.phase] = self.acted.get(self.phase, False) or status != "skipped"
@@ -95,7 +102,7 @@ class Progress:
                     phase=self.phase,
                     host=host,
                     task=str(data.get("task", "")),
-                    message=failure_message(data),
+                    message="; ".join(items) or failure_message(data),
                 )
             )
 
@@ -269,9 +276,21 @@ def _why(progress: Progress, result: RunResult) -> str:
 
 
 def _failures(progress: Progress) -> str:
-    shown = "; ".join(str(failure).rstrip(".") for failure in progress.failures[:3])
-    more = len(progress.failures) - 3
+    told = [
+        each
+        for number, each in enumerate(progress.failures, start=1)
+        if not _is_told_again(each, progress.failures[number:])
+    ]
+    shown = "; ".join(str(failure).rstrip(".") for failure in told[:3])
+    more = len(told) - 3
     return shown + (f"; and {more} more" if more > 0 else "") or "no reason was reported"
+
+
+def _is_told_again(failure: Failure, later: Sequence[Failure]) -> bool:
+    """Whether a later one of the host says it with more around it: a task that fails for others."""
+    return any(
+        failure.host == each.host and failure.message.rstrip(".") in each.message for each in later
+    )
 
 
 def _names(progress: Progress) -> str:

@@ -20,6 +20,7 @@ from rollback_playbook.record.undo import UndoStep
 _ROLES = {
     "sre.rollback.circuit_breaker": "protect",
     "sre.rollback.compose_release": "release",
+    "sre.rollback.configuration_files": "configuration",
     "sre.rollback.feature_flag": "protect",
     "sre.rollback.pg_restore_verified": "database",
     "sre.rollback.pg_salvage": "database",

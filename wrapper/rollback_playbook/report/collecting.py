@@ -316,6 +316,7 @@ _PHASE_ENDS = {
     "rescued": ("done, after a failure that was rescued", "warning"),
     "running": ("running", ""),
     "interrupted": ("interrupted", "warning"),
+    "skipped": ("not begun: no host was left for it", "warning"),
 }
 
 

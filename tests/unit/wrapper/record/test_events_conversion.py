@@ -250,6 +250,19 @@ def test_converter_takes_plays_of_one_name_in_a_row_for_one_phase() -> None:
     assert [draft.data.get("pattern") for draft in drafts] == ["database", "app", None, "app"]
 
 
+def test_converter_says_of_plays_that_no_host_was_left_for_that_they_were_skipped() -> None:
+    """Ansible goes through them when a host was lost, with nobody in them."""
+    drafts = converted(
+        [
+            job_event("playbook_on_play_start", 1, name="Resume", play_uuid="aa"),
+            job_event("playbook_on_play_start", 2, name="Close", play_uuid="bb"),
+            job_event("playbook_on_stats", 3, dark={"gone": 1}),
+        ]
+    )
+    ends = {d.data["name"]: d.data["status"] for d in drafts if d.type == "phase.finished"}
+    assert ends == {"Resume": "skipped", "Close": "skipped"}
+
+
 def test_converter_close_ends_the_phase_of_a_run_that_was_cut_short() -> None:
     converter = EventConverter()
     converter.convert(job_event("playbook_on_play_start", 1, name="Switch", play_uuid="aa"))
