@@ -263,3 +263,31 @@ def test_a_full_disk_leaves_the_files_as_they_were(site: Site) -> None:
     assert "cannot be written" in done.stdout + done.stderr, done
     assert site.config.read_text() == "worker_processes 0;\n"
     assert site.reloads == 0
+
+
+def test_undo_of_a_restore_is_known_before_it_and_an_attempt_more_does_not_lose_it(
+    site: Site,
+) -> None:
+    site.back_up()
+    site.damage()
+    predicted = site.restore(check=True, keep_as="incident-7")["undo"]
+
+    done = site.restore(keep_as="incident-7")["undo"]
+    site.config.write_text("worker_processes 1;\n")
+    again = site.restore(keep_as="incident-7")
+
+    assert predicted == done == again["undo"]
+    assert done["args"]["backup"] == "incident-7"
+    site.run("configuration_files", done["args"])
+    assert site.config.read_text() == "worker_processes 0;\n"
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", ".hidden"])
+def test_a_name_that_would_leave_the_backups_is_refused(site: Site, name: str) -> None:
+    site.back_up()
+    site.damage()
+
+    result = site.restore(keep_as=name)
+
+    assert f"{name!r} is no backup. Nothing was changed" in result["msg"]
+    assert site.config.read_text() == "worker_processes 0;\n"

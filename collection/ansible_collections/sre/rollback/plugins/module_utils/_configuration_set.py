@@ -120,8 +120,14 @@ def put(files: t.Iterable[Kept]) -> None:
             raise ConfigurationError(f"{file.path}: {exc.strerror}.") from exc
 
 
-def back_up(folder: Path, files: t.Sequence[Kept], *, label: str, automatic: bool) -> Backup:
-    """A new backup in ``folder``, whole and on the disk. Raises ConfigurationError."""
+def back_up(
+    folder: Path, files: t.Sequence[Kept], *, label: str, automatic: bool, name: str = ""
+) -> Backup:
+    """A new backup in ``folder``, whole and on the disk, named by its time where it has no name.
+
+    Raises ConfigurationError.
+    """
+    require_name(name or "its time")
     now = datetime.now(timezone.utc)
     partial = None
     try:
@@ -139,7 +145,7 @@ def back_up(folder: Path, files: t.Sequence[Kept], *, label: str, automatic: boo
         }
         text = json.dumps(manifest, indent=2).encode()
         _atomic_file.replace(str(partial / _MANIFEST), text, mode=0o600)
-        name = _name(partial, folder, now)
+        name = _name(partial, folder, now, name)
     except OSError as exc:
         raise ConfigurationError(
             f"{folder}: no backup could be made: {exc.strerror}. Nothing was changed."
@@ -150,8 +156,17 @@ def back_up(folder: Path, files: t.Sequence[Kept], *, label: str, automatic: boo
     return Backup(name, str(manifest["created"]), label, automatic, tuple(files))
 
 
-def _name(partial: Path, folder: Path, now: datetime) -> str:
+def require_name(name: str) -> None:
+    """Raises ConfigurationError for what would be another folder, or a hidden one."""
+    if not name or name.startswith(".") or "/" in name:
+        raise ConfigurationError(f"{name!r} is no backup. Nothing was changed.")
+
+
+def _name(partial: Path, folder: Path, now: datetime, name: str) -> str:
     """The backup's folder gets its name when it is whole; a taken name is never replaced."""
+    if name:
+        partial.rename(folder / name)
+        return name
     while True:
         name = now.strftime("%Y%m%dT%H%M%S.%fZ")
         if not (folder / name).exists():
@@ -183,8 +198,7 @@ def backups(folder: Path) -> list[str]:
 
 def read(folder: Path, name: str) -> Backup:
     """Raises ConfigurationError when it is not whole, or was changed since."""
-    if name in ("", ".", "..") or "/" in name:
-        raise ConfigurationError(f"{name!r} is no backup. Nothing was changed.")
+    require_name(name)
     place = folder / name
     try:
         manifest = json.loads((place / _MANIFEST).read_text(encoding="utf-8"))
@@ -239,11 +253,12 @@ def chosen(backup: Backup, paths: t.Sequence[str]) -> list[Kept]:
 def prune(folder: Path, retention: int) -> list[str]:
     """Remove all but the newest ``retention`` backups of each kind, those that a restore made and
     the others; 0 keeps all. One that is damaged stays. The ids of those removed."""
-    kinds: dict[bool, list[str]] = {True: [], False: []}
+    kinds: dict[bool, list[tuple[str, str]]] = {True: [], False: []}
     for name in backups(folder) if retention > 0 else []:
         with contextlib.suppress(ConfigurationError):
-            kinds[read(folder, name).automatic].append(name)
-    gone = [name for names in kinds.values() for name in names[retention:]]
+            found = read(folder, name)
+            kinds[found.automatic].append((found.created, name))
+    gone = [name for made in kinds.values() for _, name in sorted(made, reverse=True)[retention:]]
     for name in gone:
         shutil.rmtree(str(folder / name), ignore_errors=True)
     return gone

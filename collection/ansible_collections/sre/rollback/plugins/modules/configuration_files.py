@@ -31,10 +31,9 @@ options:
   paths:
     description:
       - The files. What is missing is kept as missing, and a restore removes it.
-      - A restore may name some of the files of a backup.
+      - A restore may name some of the files of a backup, or none, which are all of O(backup).
     type: list
     elements: path
-    required: true
   backup_dir:
     description: Folder of the backups; made when it is missing, for its owner alone.
     type: path
@@ -44,6 +43,14 @@ options:
       - Id of the backup to restore.
       - Without it, the newest one that holds all O(paths) and was not made by a restore.
     type: str
+  keep_as:
+    description:
+      - Id of the backup that a restore makes of what it replaces, such as the incident's, so that
+        check mode knows it too. An id of its own when it is empty.
+      - A backup of these files that has it already stays as it is, since it was made by the first
+        attempt.
+    type: str
+    default: ""
   label:
     description: What a new backup is of, such as a release.
     type: str
@@ -129,14 +136,15 @@ removed:
   elements: str
   sample: []
 undo:
-  description: The module and arguments that bring back what was; null when nothing was restored.
+  description:
+    - The module and arguments that bring back what was; null when nothing was restored, and in
+      check mode without O(keep_as).
   returned: success
   type: dict
   sample:
     module: sre.rollback.configuration_files
     args:
       state: restored
-      paths: [/etc/nginx/nginx.conf]
       backup_dir: /var/backups/rollback-playbook/configuration
       backup: 20260301T111500.000000Z
 """
@@ -194,8 +202,12 @@ class Restore:
         return kept
 
     def _keep(self) -> str:
+        name = self.module.params["keep_as"]
+        if name and name in config.backups(self.folder):
+            config.chosen(config.read(self.folder, name), [file.path for file in self.before])
+            return str(name)
         label = f"before the restore of {self.backup.id}"
-        return config.back_up(self.folder, self.before, label=label, automatic=True).id
+        return config.back_up(self.folder, self.before, label=label, automatic=True, name=name).id
 
     def _put_back(self, original: list[config.Kept], kept: str, why: Exception) -> None:
         try:
@@ -244,10 +256,14 @@ def restored(module: AnsibleModule) -> dict[str, t.Any]:
     backup = (
         config.read(folder, params["backup"]) if params["backup"] else config.newest(folder, paths)
     )
+    paths = paths or [file.path for file in backup.files]
     before = config.observe(paths)
     restore = Restore(module, folder, backup, before, config.chosen(backup, paths), unfinished)
-    kept = restore.act() if restore.changes and not module.check_mode else None
-    names = ("paths", "backup_dir", "validate", "reload")
+    kept = (unfinished or params["keep_as"] or None) if restore.changes else None
+    if restore.changes and not module.check_mode:
+        kept = restore.act()
+    # What was kept says which files these are: a record hides where a private key is.
+    names = ("backup_dir", "validate", "reload")
     args = {"state": "restored", "backup": kept, **{name: params[name] for name in names}}
     return {
         "changed": restore.changes,
@@ -308,9 +324,10 @@ def _comparison(
 def argument_spec() -> dict:
     return {
         "state": {"type": "str", "choices": ["backed_up", "restored"], "default": "restored"},
-        "paths": {"type": "list", "elements": "path", "required": True},
+        "paths": {"type": "list", "elements": "path"},
         "backup_dir": {"type": "path", "required": True},
         "backup": {"type": "str"},
+        "keep_as": {"type": "str", "default": ""},
         "label": {"type": "str", "default": ""},
         "retention": {"type": "int", "default": 0},
         "validate": {"type": "list", "elements": "list", "default": []},
@@ -319,7 +336,12 @@ def argument_spec() -> dict:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=argument_spec(),
+        required_if=[("state", "backed_up", ["paths"])],
+        required_one_of=[("paths", "backup")],
+        supports_check_mode=True,
+    )
     act = restored if module.params["state"] == "restored" else backed_up
     anchor = str(Path(module.params["backup_dir"]) / "any")
     try:
