@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,10 @@ MakeEnvironment = Callable[..., Environment]
 def environment(tmp_path: Path) -> MakeEnvironment:
     """``environment(stack, release_services=[…])``: an inventory for it, with these variables."""
 
-    def make(stack: Stack, **variables: Any) -> Environment:
-        made = Environment(stack, tmp_path, variables)
+    def make(
+        stack: Stack, *, hosts: Mapping[str, Mapping[str, Any]] | None = None, **variables: Any
+    ) -> Environment:
+        made = Environment(stack, tmp_path, variables, hosts or {})
         made.write()
         return made
 

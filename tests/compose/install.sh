@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What the Compose tests need and pip does not bring: Docker Engine, a static busybox, a registry.
+# What the Compose tests need and pip does not bring: Docker Engine, a static busybox, a registry, and
+# an SSH server for hosts that go away.
 # Nothing is started: the tests start what they use, and skip with a sentence what is missing.
 set -euo pipefail
 
@@ -8,6 +9,7 @@ command -v dockerd >/dev/null || docker info >/dev/null 2>&1 || missing+=(docker
 command -v iptables >/dev/null || missing+=(iptables)
 command -v busybox >/dev/null || missing+=(busybox-static)
 command -v docker-registry >/dev/null || missing+=(docker-registry)
+command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] || missing+=(openssh-server)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then

@@ -274,6 +274,8 @@ class Environment:
     stack: Stack
     folder: Path
     variables: dict[str, Any]
+    #: Hosts and their own variables; without any it is this machine.
+    hosts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def state(self) -> Path:
@@ -287,21 +289,15 @@ class Environment:
     def write(self) -> None:
         group = self.folder / "shop-prod" / "group_vars" / "all"
         group.mkdir(parents=True, exist_ok=True)
-        local = {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-        }
-        hosts = {
+        hosts = self.hosts or {"compose1": {"ansible_connection": "local"}}
+        groups = {name: {"hosts": dict.fromkeys(hosts)} for name in ("proxy", "cache")}
+        inventory = {
             "all": {
-                "vars": local,
-                "children": {
-                    "app": {"hosts": {"compose1": None}},
-                    "proxy": {"hosts": {"compose1": None}},
-                    "cache": {"hosts": {"compose1": None}},
-                },
+                "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}"},
+                "children": {"app": {"hosts": hosts}, **groups},
             }
         }
-        (self.folder / "shop-prod" / "hosts.yml").write_text(json.dumps(hosts))
+        (self.folder / "shop-prod" / "hosts.yml").write_text(json.dumps(inventory))
         (group / "all.yml").write_text(json.dumps({**self._defaults(), **self.variables}))
 
     def _defaults(self) -> dict[str, Any]:
@@ -336,6 +332,13 @@ class Environment:
             "verify_deadline": 20,
             "verify_hold": 1,
         }
+
+    def has_begun(self, phase: str) -> bool:
+        """Whether the newest run is in this phase: itself, not the look ahead."""
+        records = sorted((self.folder / "state" / "incidents").glob("*/events.jsonl"))
+        text = records[-1].read_text(errors="replace") if records else ""
+        _, _, run = text.partition('"type":"approval.granted"')
+        return f'"name":"{phase}","pattern"' in run
 
     def run(self, *arguments: str, seconds: float = 400) -> Run:
         """``rollback-playbook ARGUMENTS -i …``, or without ``-i`` what names an incident."""

@@ -57,7 +57,8 @@ def test_service_that_does_not_get_healthy_is_named_with_its_reason(
     stack.deploy(api="4.0.0")
     result = run_module("compose_services", wish(stack, ["api"], "restarted", timeout=3))
     assert result["failed"]
-    assert f"container {stack.project}-api-1 was not healthy within 3 s" in result["msg"]
+    assert f"container {stack.project}-api-" in result["msg"]
+    assert "was not healthy within 3 s" in result["msg"]
 
 
 def test_name_that_is_no_service_is_refused(stack: Stack, run_module: RunModule) -> None:

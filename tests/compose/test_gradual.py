@@ -57,7 +57,7 @@ def test_it_stops_at_the_first_red_service_and_says_what_runs_where(
         release_checks={"api": answers(stack, "/api/"), "web": answers(stack, "/orders")},
         release_pause=0,
         release_gate_period=0.2,
-        release_gate_deadline=8,
+        release_gate_deadline=20,
     )
     stack.deploy(web="1.1.0", api="1.1.0", worker="1.1.0")
     stack.wait_for(200)
