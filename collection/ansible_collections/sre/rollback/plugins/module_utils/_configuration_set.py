@@ -258,7 +258,9 @@ def prune(folder: Path, retention: int) -> list[str]:
         with contextlib.suppress(ConfigurationError):
             found = read(folder, name)
             kinds[found.automatic].append((found.created, name))
-    gone = [name for made in kinds.values() for _, name in sorted(made, reverse=True)[retention:]]
+    gone = [
+        name for made in kinds.values() for _created, name in sorted(made, reverse=True)[retention:]
+    ]
     for name in gone:
         shutil.rmtree(str(folder / name), ignore_errors=True)
     return gone
