@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -14,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from rollback_playbook.catalogue.collection import collections_root
-from rollback_playbook.execution.ansible_environment import ansible_environment
 from tests.module_runner import RunModule
 from tests.real_servers import RedisServer
+from tests.role_runner import run_playbook
 
 pytestmark = pytest.mark.integration
 
@@ -107,19 +105,7 @@ def _protect(
             },
         }
     }
-    (folder / "hosts.json").write_text(json.dumps(inventory), encoding="ascii")
-    (folder / "play.yml").write_text(_PLAYBOOK, encoding="ascii")
-    return subprocess.run(
-        [
-            str(Path(sys.executable).with_name("ansible-playbook")),
-            *("-i", str(folder / "hosts.json"), str(folder / "play.yml")),
-        ],
-        env=ansible_environment({**os.environ, "LC_ALL": "C.UTF-8"}, collections_root()),
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    return run_playbook(folder, _PLAYBOOK, inventory)
 
 
 def _variant(folder: Path) -> str:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rollback_playbook.catalogue.collection import collections_root
-from rollback_playbook.execution.ansible_environment import ansible_environment
 from tests.real_servers import RedisServer
 from tests.redis_topologies import RedisClusterServers, make_certificates, tls_front
+from tests.role_runner import run_playbook
 
 pytestmark = pytest.mark.integration
 
@@ -39,19 +35,7 @@ def _plays(folder: Path, entries: list[str], **variables: Any) -> None:
         "cache_restore_id": "inc-1",
         **variables,
     }
-    (folder / "hosts.json").write_text(json.dumps({"app": {"hosts": {"cache1": host}}}))
-    (folder / "play.yml").write_text(_PLAYBOOK)
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).with_name("ansible-playbook")),
-            *("-i", str(folder / "hosts.json"), str(folder / "play.yml")),
-        ],
-        env=ansible_environment({**os.environ, "LC_ALL": "C.UTF-8"}, collections_root()),
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    done = run_playbook(folder, _PLAYBOOK, {"app": {"hosts": {"cache1": host}}})
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -1,0 +1,33 @@
+"""A playbook of a few lines, run as people run theirs: what a role does in Ansible itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rollback_playbook.catalogue.collection import collections_root
+from rollback_playbook.execution.ansible_environment import ansible_environment
+
+
+def run_playbook(
+    folder: Path, playbook: str, inventory: Mapping[str, Any]
+) -> subprocess.CompletedProcess[str]:
+    """``playbook`` on ``inventory``, both written to ``folder``, with the collection in place."""
+    (folder / "hosts.json").write_text(json.dumps(inventory), encoding="ascii")
+    (folder / "play.yml").write_text(playbook, encoding="ascii")
+    return subprocess.run(
+        [
+            str(Path(sys.executable).with_name("ansible-playbook")),
+            *("-i", str(folder / "hosts.json"), str(folder / "play.yml")),
+        ],
+        env=ansible_environment({**os.environ, "LC_ALL": "C.UTF-8"}, collections_root()),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
