@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from enum import Enum
 from typing import Any
@@ -22,9 +22,24 @@ MAX_DEPTH = 64
 #: Python reads no longer ones back (``sys.set_int_max_str_digits``).
 _MAX_INTEGER = 10**4000
 
-_encode = json.JSONEncoder(
-    sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
-).encode
+_encoder = json.JSONEncoder(
+    sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
+)
+
+
+def _encoding() -> Callable[[Any], str]:
+    """What ``JSONEncoder.encode`` does. That makes its compiled half anew for every value, which
+    takes as long as encoding an event."""
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return _encoder.encode
+    parts = make(
+        None, _encoder.default, json.encoder.encode_basestring, None, ":", ",", True, False, False
+    )
+    return lambda value: "".join(parts(value, 0))
+
+
+_encode = _encoding()
 
 
 def canonical(value: Any) -> bytes:

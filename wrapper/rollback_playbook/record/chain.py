@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from rollback_playbook.events.canonical import canonical
-from rollback_playbook.events.model import SPEC_VERSION, Draft, RecordEvent, sequence_text
+from rollback_playbook.events.model import SPEC_VERSION, Draft, RecordEvent
 from rollback_playbook.record.keys import Key
 
 #: The ``prevhash`` of a record's first line.
@@ -60,31 +60,26 @@ class Sealer:
 
         Raises ValueError when the type is not made of dotted words.
         """
-        text = sequence_text(sequence)
-        number = text.encode()
-        front = b'{"data":%b' % data
-        if draft.counter is not None:
-            front = b'{"counter":%d,"data":%b' % (draft.counter, data)
+        number = _sequence(sequence)
+        counter = draft.counter
+        front = b'{"data":' if counter is None else b'{"counter":%d,"data":' % counter
         back = self._between % (number, prevhash.encode(), number) + _end(draft)
-        digest = key.mac(front + back[1:])
-        line = b'%b,"hash":"%b%b\n' % (front, digest.encode(), back)
-        return self._event(draft, text, sequence, prevhash, digest), line
-
-    def _event(
-        self, draft: Draft, text: str, sequence: int, prevhash: str, digest: str
-    ) -> RecordEvent:
-        return RecordEvent(
-            id=f"{self._incident}.{text}",
-            source=self._source,
-            type=draft.type,
-            time=draft.time,
-            subject=draft.subject,
-            data=draft.data,
-            sequence=sequence,
-            prevhash=prevhash,
-            hash=digest,
-            counter=draft.counter,
+        digest = key.mac(front + data + back[1:])
+        line = b"".join((front, data, _HASH, digest.encode(), back, b"\n"))
+        # By place: with names it takes twice as long, and one is made for every line.
+        event = RecordEvent(
+            f"{self._incident}.{number.decode()}",
+            self._source,
+            draft.type,
+            draft.time,
+            draft.subject,
+            draft.data,
+            sequence,
+            prevhash,
+            digest,
+            counter,
         )
+        return event, line
 
 
 def between(incident: str) -> bytes:
@@ -98,13 +93,24 @@ def between(incident: str) -> bytes:
 def _end(draft: Draft) -> bytes:
     if not _is_type(draft.type):
         raise ValueError(f"{draft.type!r} is not an event type")
-    subject = b'"subject":%b,' % _quoted(draft.subject) if draft.subject else b""
-    return b'%b"time":"%b","type":"%b"}' % (subject, draft.time.encode(), draft.type.encode())
+    parts = (
+        _subject(draft.subject),
+        draft.time.encode(),
+        b'","type":"',
+        draft.type.encode(),
+        b'"}',
+    )
+    return b"".join(parts)
 
 
 @lru_cache(maxsize=4096)
-def _quoted(subject: str) -> bytes:
-    return canonical(subject)
+def _subject(subject: str) -> bytes:
+    return (b'"subject":%b,' % canonical(subject) if subject else b"") + b'"time":"'
+
+
+def _sequence(number: int) -> bytes:
+    """As ``sequence_text``."""
+    return b"%010d" % number
 
 
 @lru_cache(maxsize=256)
@@ -172,7 +178,7 @@ class Follower:
 
     def take(self, raw: bytes, key: Key) -> bool:
         """Whether ``raw`` is the next line, with its newline; if so it is the last one now."""
-        sequence = b"%010d" % (self.sequence + 1)
+        sequence = _sequence(self.sequence + 1)
         at = raw.rfind(self._between % (sequence, self.hash, sequence))
         start = at - _DIGITS
         if start < len(_HASH) or raw[start - len(_HASH) : start] != _HASH or raw[-3:] != b'"}\n':

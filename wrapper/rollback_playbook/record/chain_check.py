@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from rollback_playbook.record.chain import Follower, Link, is_authentic, type_of
+from rollback_playbook.record.chain import Follower, Link, is_authentic
 from rollback_playbook.record.completeness import CompletenessCheck
 from rollback_playbook.record.keys import Keyring
 from rollback_playbook.record.reading import parse_line, read_lines
 from rollback_playbook.record.torn import TornLine
+
+_EVIDENCE = b'"type":"evidence.kept"}\n'
 
 
 class ChainCheck:
@@ -67,9 +69,9 @@ class ChainCheck:
 
     def _note(self, raw: bytes) -> None:
         self.completeness.add(raw)
-        if self.sequence in self._anchors:
+        if self._follower.sequence in self._anchors:
             self.hashes[self.sequence] = self.hash
-        if type_of(raw) == b"evidence.kept":
+        if raw.endswith(_EVIDENCE):
             self.evidence.append(raw)
 
     def _passes_torn(self, raw: bytes, lines: Iterator[bytes]) -> bool:

@@ -122,7 +122,10 @@ class _Numbers:
 
     def add(self, number: int) -> None:
         """A job event may make several events of the record, which bear its number."""
-        if number > self.highest:
+        if number == self.highest + 1:
+            self.highest = number
+            self.count += 1
+        elif number > self.highest:
             self._gaps.update(range(self.highest + 1, min(number, self.highest + _WIDEST_GAP)))
             self.highest = number
             self.count += 1

@@ -37,6 +37,19 @@ def test_canonical_reads_back_as_the_same_value_and_the_same_bytes(value: Any) -
     assert canonical(json.loads(text)) == text
 
 
+@given(_VALUES)
+@settings(max_examples=150)
+def test_canonical_is_what_the_standard_encoder_writes(value: Any) -> None:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    assert canonical(value) == text.encode()
+
+
+def test_canonical_refuses_no_value_that_holds_itself() -> None:
+    value: dict[str, Any] = {}
+    value["itself"] = value
+    assert b"[cut: too deep]" in canonical(value)
+
+
 @given(st.dictionaries(st.text(), _VALUES, min_size=2, max_size=8), st.randoms())
 @settings(max_examples=80)
 def test_canonical_does_not_depend_on_the_order_of_keys(value: dict[str, Any], random: Any) -> None:

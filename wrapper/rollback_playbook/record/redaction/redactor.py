@@ -84,11 +84,12 @@ class Redactor:
         return value is None or kind is bool
 
     def _is_clean_mapping(self, value: dict[Any, Any], depth: int) -> bool:
+        clean, clean_keys = self._clean, self._clean_keys
         for key, each in value.items():
-            if key not in self._clean_keys and not self._is_clean_key(key):
+            if key not in clean_keys and not self._is_clean_key(key):
                 return False
             # Nearly everything is a text that was seen before: no call for those.
-            if type(each) is str and each in self._clean:
+            if type(each) is str and each in clean:
                 continue
             if not self._is_clean(each, depth):
                 return False
