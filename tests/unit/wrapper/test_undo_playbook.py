@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
 
 from rollback_playbook.catalogue.scenarios import load
 from rollback_playbook.plan.undo_playbook import UndoPlan, as_yaml, plan_undo, undo_plays
@@ -110,6 +112,19 @@ def test_playbook_is_a_scenario_and_takes_nothing_of_the_record_for_a_template(
     ]
     assert ("!", "unsafe") in tags
     assert "!unsafe '{{ lookup(''pipe'', ''id'') }}'" in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "text", ["on", "1.0", "null", "2026-11-27", "~", "5", "", "a: b", "{% raw %}on", "{{ 1.0 }}"]
+)
+def test_ansible_reads_every_text_of_a_record_as_that_text(text: str) -> None:
+    step = _step("feature_flag", "Confirm", 1, path="/f", definitions={"checkout": {"is": text}})
+
+    plays = DataLoader().load(as_yaml(list(_plays(plan_undo([step])).values())))
+
+    [confirm] = [play for play in plays if play["name"] == "Confirm"]
+    definitions = confirm["tasks"][0]["vars"]["protect_undo"]["args"]["definitions"]
+    assert definitions == {"checkout": {"is": text}}
 
 
 def test_limits_of_a_pool_are_taken_back_before_its_services_are_restarted() -> None:

@@ -8,6 +8,7 @@ names the whole state to return to, so the oldest one counts and the ones betwee
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -128,12 +129,17 @@ def as_yaml(plays: list[dict[str, Any]]) -> str:
 
 
 class _Unsafe(str):
-    """A text of a record."""
+    """A text of a record that could be taken for a template."""
+
+
+_TEMPLATE = re.compile(r"\{[{%#]")
 
 
 def _unsafe(value: Any) -> Any:
+    """What cannot be a template stays as it is: Ansible reads ``!unsafe "on"`` as true, and
+    ``!unsafe "1.0"`` as a number, quoted or not."""
     if isinstance(value, str):
-        return _Unsafe(value)
+        return _Unsafe(value) if _TEMPLATE.search(value) else value
     if isinstance(value, Mapping):
         return {str(name): _unsafe(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -161,7 +167,7 @@ def _header(phase: str, hosts: str) -> dict[str, Any]:
 
 def _task(step: UndoStep, names: Mapping[str, str], *, check: bool) -> dict[str, Any]:
     """One step, on the host on which it was done."""
-    task: dict[str, Any] = {"name": _Unsafe(f"Taken back - {step.task}")}
+    task: dict[str, Any] = {"name": _unsafe(f"Taken back - {step.task}")}
     role = _role(step)
     if role:
         include: dict[str, Any] = {"name": f"{_COLLECTION}{role}", "tasks_from": "undo"}

@@ -42,7 +42,8 @@ def evaluated(document: t.Mapping[str, t.Any], flags: t.Mapping[str, t.Any]) -> 
         return {name: _value(core, name, flag) for name, flag in flags.items()}
     except (OpenFeatureError, TypeError, ValueError) as exc:
         reason = getattr(exc, "error_message", None) or exc.__cause__ or exc
-        raise FlagError(f"an OpenFeature client cannot evaluate the flags: {reason}.") from exc
+        said = str(reason).rstrip(".")
+        raise FlagError(f"an OpenFeature client cannot evaluate the flags: {said}.") from exc
 
 
 def _value(core: t.Any, name: str, flag: t.Mapping[str, t.Any]) -> t.Any:
