@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from rollback_playbook.lab import lifecycle, seeding
 from rollback_playbook.lab.orders import WITHOUT_DISCOUNT, place_orders
 from tests.e2e.conftest import Operator
+from tests.e2e.killing import processes_left
 
 pytestmark = [pytest.mark.e2e, pytest.mark.drill, pytest.mark.timeout(600)]
 
@@ -141,6 +145,41 @@ def test_undo_of_a_merge_takes_out_what_it_brought_back_and_nothing_else(
     again = working.types("data-merge", "-i", "lab")
     assert again.returncode == 0, again.stderr
     assert _totals(working) == [*placed, *bought]
+
+
+@pytest.mark.attack
+def test_merge_that_was_killed_before_it_could_be_recorded_is_taken_back(
+    working: Operator,
+) -> None:
+    assert working.types("backups", "create", "-i", "lab").returncode == 0
+    place_orders(working.lab.state().url, 4, customers=WITHOUT_DISCOUNT)
+    placed = _totals(working)
+    assert working.types("database-restore", "-i", "lab").returncode == 0
+    restored = _totals(working)
+
+    _kill_once(working, ["data-merge", "-i", "lab"], lambda: _totals(working) == placed)
+
+    assert working.last()["state"] == "open"
+    assert processes_left(working) == []
+    undone = working.types("undo", "last", "--yes")
+    assert undone.returncode == 0, undone.stderr
+    assert _totals(working) == restored
+
+
+def _kill_once(operator: Operator, argv: list[str], seen: Callable[[], bool]) -> None:
+    """Kill the command line in the moment in which others see what it did."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rollback_playbook", *argv],
+        env=operator.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while not seen():
+            assert process.poll() is None, "it ended before"
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.attack

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.sre.rollback.plugins.module_utils import _pg_restore_swap
 from tests.pg_restoring import RESTORE_ID, Shop, content_of, damage
 
 pytestmark = pytest.mark.integration
@@ -38,6 +39,22 @@ def test_previous_brings_the_predecessor_back_once_and_its_undo_the_restored_one
 
 def _undo(result: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in result["undo"]["args"].items() if name != "database"}
+
+
+def test_what_was_displaced_last_is_never_dropped_even_if_the_clock_stands_still(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_pg_restore_swap, "moment", lambda: "2026-11-22T03:00:00.000000Z")
+    backup = shop.backup()
+    damage(shop)
+    once = {"backup": str(backup), "restore_id": RESTORE_ID, "keep_predecessors": 1}
+    shop.restored(**once)
+    shop.restored(restore_id=RESTORE_ID, state="previous")
+
+    again = shop.restored(**once)
+
+    assert shop.names() == {shop.name, again["predecessor"]}
+    assert content_of(shop, again["predecessor"]) == "damaged,damaged"
 
 
 def test_previous_undoes_restores_one_after_the_other(shop: Shop) -> None:

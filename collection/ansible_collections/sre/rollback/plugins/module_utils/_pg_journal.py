@@ -13,6 +13,7 @@ PRIVATE: for this collection only; can have breaking changes without notice.
 
 from __future__ import annotations
 
+import datetime
 import json
 import typing as t
 from dataclasses import dataclass, field
@@ -67,6 +68,11 @@ class Database:
     comment: str
     entry: Entry | None
     row_version: str = ""
+
+
+def moment() -> str:
+    """Now, as an entry says it: two swaps may be of one second, and the later one counts."""
+    return f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 def read_databases(connection: psycopg.Connection) -> dict[str, Database]:

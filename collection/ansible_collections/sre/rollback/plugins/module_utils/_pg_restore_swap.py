@@ -21,10 +21,11 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     Entry,
     comment_statement,
     free_name,
+    moment,
     of_database,
     read_databases,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import Manifest, now, utc
+from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import Manifest
 from ansible_collections.sre.rollback.plugins.module_utils._pg_properties import adopt_statements
 from ansible_collections.sre.rollback.plugins.module_utils._pg_restore_request import Request
 from ansible_collections.sre.rollback.plugins.module_utils._pg_swap import Rename, Swapped, swap
@@ -48,7 +49,7 @@ def swap_in(
     own = str(properties.get("comment") or "")
     if there:
         properties, own = read_properties(maintenance, request.database), there.comment
-    at = utc(now())
+    at = moment()
     entry = Entry(
         LIVE,
         request.database,
@@ -97,7 +98,7 @@ def swap_back(
     restore_id: str,
 ) -> Swapped:
     """Swap ``target`` in; what is ``there`` is called ``kept`` from then on."""
-    at = utc(now())
+    at = moment()
     entry = replace(
         t.cast(Entry, target.entry),
         role=LIVE,
@@ -175,8 +176,15 @@ def _note(maintenance: psycopg.Connection, database: Database, noted: dict[str, 
 
 
 def prune(request: Request, maintenance: psycopg.Connection, *, keep: int) -> list[str]:
-    """Drop the oldest predecessors that are more than ``keep``; one in use is left alone."""
-    kept = of_database(read_databases(maintenance), request.database, KEPT)
+    """Drop the oldest predecessors that are more than ``keep``; one in use is left alone.
+
+    What the live database displaced is the way back, whatever the clock says: it is the first.
+    """
+    databases = read_databases(maintenance)
+    there = databases.get(request.database)
+    displaced = there.entry.predecessor if there and there.entry else ""
+    kept = of_database(databases, request.database, KEPT)
+    kept.sort(key=lambda one: one.name != displaced)
     busy = {
         oid for (oid,) in maintenance.execute("SELECT DISTINCT datid::int8 FROM pg_stat_activity")
     }

@@ -19,11 +19,11 @@ from ansible_collections.sre.rollback.plugins.module_utils._pg_integrity import 
 from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
     STAGED,
     Entry,
+    moment,
     staged_name,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_manifest import (
     Manifest,
-    now,
     without_rows,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._pg_programs import Program
@@ -92,5 +92,5 @@ def mark(plan: Plan) -> Entry:
         backup=plan.manifest.id,
         digest=plan.digest,
         # Two may be proved in one second; the later one is the newer.
-        at=f"{now():%Y-%m-%dT%H:%M:%S.%fZ}",
+        at=moment(),
     )
