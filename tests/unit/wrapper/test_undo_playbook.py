@@ -137,3 +137,14 @@ def test_limits_of_a_pool_are_taken_back_before_its_services_are_restarted() -> 
     assert values["vars"]["configuration_undo"]["args"] == {"state": "restored", "backup": "b"}
     assert restart["ansible.builtin.include_role"]["name"] == "sre.rollback.services"
     assert restart["vars"]["services_undo"]["args"] == {"names": ["shop"]}
+
+
+def test_a_host_is_opened_after_everything_on_it_was_taken_back() -> None:
+    steps = [
+        _step("release_checkout", "Switch", 5, version="1.1.0"),
+        _step("host_isolation", "Protect", 2, state="open"),
+    ]
+    assert _undone(_plays(plan_undo(steps))["Switch"]) == [
+        "Taken back - release_checkout in Switch",
+        "Taken back - host_isolation in Protect",
+    ]
