@@ -16,7 +16,7 @@ from __future__ import annotations
 import datetime
 import json
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.sre.rollback.plugins.module_utils._pg_swap import literal
 from ansible_collections.sre.rollback.plugins.module_utils._postgres import fit_name, quoted
@@ -28,6 +28,7 @@ STAGING = "staging"
 STAGED = "staged"
 LIVE = "live"
 KEPT = "kept"
+DROPPED = "dropped"
 _MARK = "rollback-playbook: "
 
 
@@ -36,7 +37,7 @@ class Entry:
     """What one database is.
 
     ``of`` is the live name it stands for. A ``staging`` one is not finished, a ``staged`` one is
-    proved, a ``kept`` one was live. ``restore_id`` and ``backup`` name the restore that made it;
+    proved, a ``kept`` one was live, a ``dropped`` one is lost. ``restore_id`` and ``backup`` name the restore that made it;
     they are empty for one that no restore made. ``by`` names the restore that put it where it is
     or, of one that came back to be live (``facts`` say so), the restore that was undone.
     ``predecessor`` is what was live before a ``live`` one, ``formerly`` the name it had then.
@@ -76,15 +77,23 @@ def moment() -> str:
 
 
 def read_databases(connection: psycopg.Connection) -> dict[str, Database]:
-    """Every database by name."""
+    """Every database by name.
+
+    One whose DROP was cut off by the end of the server is ``dropped``: nothing but another DROP is
+    possible then (PostgreSQL marks it with ``datconnlimit`` -2).
+    """
     rows = connection.execute(
         "SELECT oid::int8, datname, pg_get_userbyid(datdba), datallowconn,"
-        " coalesce(shobj_description(oid, 'pg_database'), ''), xmin::text FROM pg_database"
+        " coalesce(shobj_description(oid, 'pg_database'), ''), xmin::text, datconnlimit = -2"
+        " FROM pg_database"
     )
-    return {
-        name: Database(oid, name, owner, allows, *parse_comment(comment), version)
-        for oid, name, owner, allows, comment, version in rows
-    }
+    found = {}
+    for oid, name, owner, allows, comment, version, invalid in rows:
+        own, entry = parse_comment(comment)
+        if entry is not None and invalid:
+            entry = replace(entry, role=DROPPED)
+        found[name] = Database(oid, name, owner, allows, own, entry, version)
+    return found
 
 
 def parse_comment(comment: str) -> tuple[str, Entry | None]:

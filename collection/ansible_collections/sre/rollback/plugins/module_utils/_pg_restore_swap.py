@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from ansible_collections.sre.rollback.plugins.module_utils._pg_facts import read_properties
 from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
+    DROPPED,
     KEPT,
     LIVE,
     Database,
@@ -189,11 +190,12 @@ def prune(request: Request, maintenance: psycopg.Connection, *, keep: int) -> li
         oid for (oid,) in maintenance.execute("SELECT DISTINCT datid::int8 FROM pg_stat_activity")
     }
     removed = []
-    for one in kept[keep:]:
+    for one in [*kept[keep:], *of_database(databases, request.database, DROPPED)]:
         if one.oid in busy:
             continue
         with contextlib.suppress(psycopg.Error):
-            maintenance.execute(f"ALTER DATABASE {quoted(one.name)} IS_TEMPLATE false")
+            if one.entry and one.entry.role == KEPT:
+                maintenance.execute(f"ALTER DATABASE {quoted(one.name)} IS_TEMPLATE false")
             maintenance.execute(f"DROP DATABASE {quoted(one.name)}")
             removed.append(one.name)
     return removed

@@ -16,6 +16,7 @@ from dataclasses import replace
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 from ansible_collections.sre.rollback.plugins.module_utils._pg_dump_files import DUMP
 from ansible_collections.sre.rollback.plugins.module_utils._pg_journal import (
+    DROPPED,
     STAGED,
     STAGING,
     Database,
@@ -113,7 +114,7 @@ def remove_unfinished(plan: Plan, maintenance: psycopg.Connection) -> None:
     there = read_databases(maintenance).get(plan.name)
     if there is None:
         return
-    ours = there.entry is not None and there.entry.role in (STAGING, STAGED)
+    ours = there.entry is not None and there.entry.role in (STAGING, STAGED, DROPPED)
     if not ours and not _is_empty(plan, there):
         raise StageError(
             f"a database {plan.name!r} is in the way and is not one that this module staged. "
