@@ -37,9 +37,10 @@ class Entry:
     """What one database is.
 
     ``of`` is the live name it stands for. A ``staging`` one is not finished, a ``staged`` one is
-    proved, a ``kept`` one was live, a ``dropped`` one is lost. ``restore_id`` and ``backup`` name the restore that made it;
-    they are empty for one that no restore made. ``by`` names the restore that put it where it is
-    or, of one that came back to be live (``facts`` say so), the restore that was undone.
+    proved, a ``kept`` one was live, a ``dropped`` one is lost. ``restore_id`` and ``backup`` name
+    the restore that made it; they are empty for one that no restore made. ``by`` names the restore
+    that put it where it is or, of one that came back to be live (``facts`` say so), the restore
+    that was undone.
     ``predecessor`` is what was live before a ``live`` one, ``formerly`` the name it had then.
     """
 
