@@ -30,6 +30,10 @@ def _play(name: str) -> dict[str, Any]:
     return {"event": "playbook_on_play_start", "event_data": {"play": name}}
 
 
+def _task(play: str) -> dict[str, Any]:
+    return {"event": "playbook_on_task_start", "event_data": {"play": play, "task": "a task"}}
+
+
 class _Backend:
     """Answers in turn, the last answer for ever, and notes who asked."""
 
@@ -61,7 +65,7 @@ def test_lease_is_renewed_with_its_token_until_close_begins() -> None:
         handle = lease.watch(_handed_on)
         handle(_locked(0.3))
         _until(lambda: len(backend.asked) >= 3)
-        handle(_play("Close"))
+        handle(_task("Close"))
         asked = len(backend.asked)
         time.sleep(0.4)
 
@@ -87,7 +91,7 @@ def test_backend_that_is_silent_for_a_moment_stops_nobody() -> None:
         handle = lease.watch(_handed_on)
         handle(_locked(3))
         _until(lambda: len(backend.asked) >= 3)
-        handle(_play("Close"))
+        handle(_task("Close"))
 
     assert not interrupt.asked
 
@@ -107,6 +111,16 @@ def test_run_that_fails_before_its_close_leaves_the_environment_locked() -> None
     backend = _Backend()
     with LeaseKeeper(backend.renew, Interrupt()) as lease:
         lease.watch(_handed_on)(_locked(900))
+
+    assert backend.asked == [(7, Lease.KEPT)]
+
+
+def test_close_that_has_no_host_left_does_not_count_as_the_end() -> None:
+    backend = _Backend()
+    with LeaseKeeper(backend.renew, Interrupt()) as lease:
+        handle = lease.watch(_handed_on)
+        handle(_locked(900))
+        handle(_play("Close"))
 
     assert backend.asked == [(7, Lease.KEPT)]
 
@@ -145,7 +159,7 @@ def test_run_without_a_lock_renews_nothing(event: dict[str, Any]) -> None:
 
 
 def test_every_event_is_handed_on() -> None:
-    events = [_play("Declare"), _locked(900), _play("Close")]
+    events = [_play("Declare"), _locked(900), _play("Close"), _task("Close")]
     seen: list[dict[str, Any]] = []
     with LeaseKeeper(_Backend().renew, Interrupt()) as lease:
         for event in events:

@@ -94,7 +94,8 @@ class LeaseKeeper:
 
     def _look_at(self, event: JobEvent) -> None:
         data = event.get("event_data") or {}
-        if event.get("event") == "playbook_on_play_start" and data.get("play") == "Close":
+        # A task of it, not its start: when a host was lost, the play starts and has no host.
+        if event.get("event") == "playbook_on_task_start" and data.get("play") == "Close":
             self._stop()
         elif event.get("event") == "runner_on_ok" and data.get("resolved_action") == _ACTION:
             self._take(data.get("res") or {})
