@@ -36,6 +36,15 @@ def _totals(operator: Operator) -> list[tuple[object, ...]]:
         return connection.execute("SELECT id, total FROM orders ORDER BY id").fetchall()
 
 
+def _restored_without_orders(operator: Operator) -> tuple[list[Any], list[Any]]:
+    """Four orders are placed behind a backup, which is restored: all orders then, and now."""
+    assert operator.types("backups", "create", "-i", "lab").returncode == 0
+    place_orders(operator.lab.state().url, 4, customers=WITHOUT_DISCOUNT)
+    placed = _totals(operator)
+    assert operator.types("database-restore", "-i", "lab").returncode == 0
+    return placed, _totals(operator)
+
+
 def test_backup_is_listed_as_proved_once_a_restore_proved_it_and_nothing_is_left(
     working: Operator,
 ) -> None:
@@ -128,11 +137,7 @@ def test_cost_of_a_rollback_is_known_before_it_and_the_rows_come_back_afterwards
 def test_undo_of_a_merge_takes_out_what_it_brought_back_and_nothing_else(
     working: Operator,
 ) -> None:
-    assert working.types("backups", "create", "-i", "lab").returncode == 0
-    place_orders(working.lab.state().url, 4, customers=WITHOUT_DISCOUNT)
-    placed = _totals(working)
-    assert working.types("database-restore", "-i", "lab").returncode == 0
-    restored = _totals(working)
+    placed, restored = _restored_without_orders(working)
     assert working.types("data-merge", "-i", "lab").returncode == 0
     place_orders(working.lab.state().url, 2, customers=WITHOUT_DISCOUNT)
     bought = _totals(working)[len(placed) :]
@@ -151,11 +156,7 @@ def test_undo_of_a_merge_takes_out_what_it_brought_back_and_nothing_else(
 def test_merge_that_was_killed_before_it_could_be_recorded_is_taken_back(
     working: Operator,
 ) -> None:
-    assert working.types("backups", "create", "-i", "lab").returncode == 0
-    place_orders(working.lab.state().url, 4, customers=WITHOUT_DISCOUNT)
-    placed = _totals(working)
-    assert working.types("database-restore", "-i", "lab").returncode == 0
-    restored = _totals(working)
+    placed, restored = _restored_without_orders(working)
 
     _kill_once(working, ["data-merge", "-i", "lab"], lambda: _totals(working) == placed)
 

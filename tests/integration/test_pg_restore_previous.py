@@ -57,6 +57,24 @@ def test_what_was_displaced_last_is_never_dropped_even_if_the_clock_stands_still
     assert content_of(shop, again["predecessor"]) == "damaged,damaged"
 
 
+def test_predecessor_whose_removal_was_cut_off_is_no_way_back_and_the_next_restore_removes_it(
+    shop: Shop,
+) -> None:
+    backup = shop.backup()
+    lost = shop.restored(backup=str(backup), restore_id="r1")["predecessor"]
+    with shop.server.connect() as connection:
+        # What DROP DATABASE leaves when the server ends meanwhile.
+        connection.execute("UPDATE pg_database SET datconnlimit = -2 WHERE datname = %s", [lost])
+
+    refused = shop.restore(restore_id="r1", state="previous")
+    again = shop.restored(backup=str(backup), restore_id="r2")
+
+    assert refused["failed"]
+    assert "no predecessor of restore 'r1' to go back to" in refused["msg"]
+    assert again["removed"] == [lost]
+    assert shop.names() == {shop.name, again["predecessor"]}
+
+
 def test_previous_undoes_restores_one_after_the_other(shop: Shop) -> None:
     backup = shop.backup()
     shop.write("INSERT INTO t (v) VALUES ('0')")

@@ -115,7 +115,20 @@ def test_playbook_is_a_scenario_and_takes_nothing_of_the_record_for_a_template(
 
 
 @pytest.mark.parametrize(
-    "text", ["on", "1.0", "null", "2026-11-27", "~", "5", "", "a: b", "{% raw %}on", "{{ 1.0 }}"]
+    "text",
+    [
+        "on",
+        "1.0",
+        "null",
+        "2026-11-27",
+        "~",
+        "5",
+        "",
+        "a: b",
+        "{% raw %}on",
+        "{{ 1.0 }}",
+        "#jinja2: x",
+    ],
 )
 def test_ansible_reads_every_text_of_a_record_as_that_text(text: str) -> None:
     step = _step("feature_flag", "Confirm", 1, path="/f", definitions={"checkout": {"is": text}})

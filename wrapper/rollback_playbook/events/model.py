@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 SPEC_VERSION = "1.0"
-_SEQUENCE_DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ class RecordEvent(NamedTuple):
 
 def sequence_text(sequence: int) -> str:
     """The sequence as it stands on a line: ten digits, so that text order is number order."""
-    return f"{sequence:0{_SEQUENCE_DIGITS}d}"
+    return f"{sequence:010d}"
 
 
 def timestamp(moment: datetime | None = None) -> str:

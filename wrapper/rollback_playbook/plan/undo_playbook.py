@@ -134,7 +134,8 @@ class _Unsafe(str):
     """A text of a record that could be taken for a template."""
 
 
-_TEMPLATE = re.compile(r"\{[{%#]")
+#: What Ansible looks for before it takes a text for a template.
+_TEMPLATE = re.compile(r"\A#jinja2:|\{[{%#]")
 
 
 def _unsafe(value: Any) -> Any:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from rollback_playbook.events.canonical import canonical
-from rollback_playbook.events.model import SPEC_VERSION, Draft, RecordEvent
+from rollback_playbook.events.model import SPEC_VERSION, Draft, RecordEvent, sequence_text
 from rollback_playbook.record.keys import Key
 
 #: The ``prevhash`` of a record's first line.
@@ -60,7 +60,8 @@ class Sealer:
 
         Raises ValueError when the type is not made of dotted words.
         """
-        number = _sequence(sequence)
+        text = sequence_text(sequence)
+        number = text.encode()
         counter = draft.counter
         front = b'{"data":' if counter is None else b'{"counter":%d,"data":' % counter
         back = self._between % (number, prevhash.encode(), number) + _end(draft)
@@ -68,7 +69,7 @@ class Sealer:
         line = b"".join((front, data, _HASH, digest.encode(), back, b"\n"))
         # By place: with names it takes twice as long, and one is made for every line.
         event = RecordEvent(
-            f"{self._incident}.{number.decode()}",
+            f"{self._incident}.{text}",
             self._source,
             draft.type,
             draft.time,
@@ -106,11 +107,6 @@ def _end(draft: Draft) -> bytes:
 @lru_cache(maxsize=4096)
 def _subject(subject: str) -> bytes:
     return (b'"subject":%b,' % canonical(subject) if subject else b"") + b'"time":"'
-
-
-def _sequence(number: int) -> bytes:
-    """As ``sequence_text``."""
-    return b"%010d" % number
 
 
 @lru_cache(maxsize=256)
@@ -178,7 +174,7 @@ class Follower:
 
     def take(self, raw: bytes, key: Key) -> bool:
         """Whether ``raw`` is the next line, with its newline; if so it is the last one now."""
-        sequence = _sequence(self.sequence + 1)
+        sequence = sequence_text(self.sequence + 1).encode()
         at = raw.rfind(self._between % (sequence, self.hash, sequence))
         start = at - _DIGITS
         if start < len(_HASH) or raw[start - len(_HASH) : start] != _HASH or raw[-3:] != b'"}\n':

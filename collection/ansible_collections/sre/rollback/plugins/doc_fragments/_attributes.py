@@ -35,6 +35,18 @@ attributes:
     support: full
 """
 
+    # Of a module that changes something in which there are no lines to compare.
+    NO_DIFF = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+"""
+
     # Of a module that only looks.
     READ_ONLY = r"""
 options: {}

@@ -17,11 +17,4 @@ options:
     description: How many of the last log lines of each to keep.
     type: int
     default: 100
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  idempotent:
-    support: full
 """

@@ -37,6 +37,7 @@ _GONE_SECONDS = 0.002
 _HOLD_BACK = """
 BEGIN;
 SET LOCAL lock_timeout = '{lock}ms';
+SET LOCAL statement_timeout = 0;
 SET LOCAL idle_in_transaction_session_timeout = '2s';
 DO $$DECLARE name text;
 BEGIN

@@ -18,6 +18,7 @@ description:
   - What is there from an earlier attempt of the same incident is left as it is.
 extends_documentation_fragment:
   - sre.rollback._attributes
+  - sre.rollback._attributes.no_diff
   - sre.rollback._evidence
   - sre.rollback._compose
 """

@@ -33,12 +33,9 @@ options:
     default: 60
 extends_documentation_fragment:
   - sre.rollback._attributes
+  - sre.rollback._attributes.no_diff
   - sre.rollback._compose
 attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
   idempotent:
     support: partial
     details:

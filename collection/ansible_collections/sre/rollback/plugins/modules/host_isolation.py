@@ -53,13 +53,7 @@ options:
     default: 120
 extends_documentation_fragment:
   - sre.rollback._attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  idempotent:
-    support: full
+  - sre.rollback._attributes.no_diff
 requirements:
   - nftables and systemd on the host
 """

@@ -25,6 +25,7 @@ options:
     required: true
 extends_documentation_fragment:
   - sre.rollback._attributes
+  - sre.rollback._attributes.no_diff
   - sre.rollback._evidence
 seealso:
   - module: sre.rollback.compose_evidence
