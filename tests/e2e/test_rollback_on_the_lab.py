@@ -16,6 +16,7 @@ from rollback_playbook.lab import lifecycle, processes
 from rollback_playbook.lab.orders import place_orders
 from rollback_playbook.lab.places import Lab
 from tests.e2e.conftest import Operator
+from tests.real_servers import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -38,11 +39,14 @@ def test_drill_full_three_times_in_a_row_ends_healthy_each_time(working: Operato
 
 
 def test_full_brings_back_release_data_cache_breakers_and_flags(broken: Operator) -> None:
+    """Also when people cannot be told."""
     flags = broken.lab.flags.read_bytes()
+    channel = f"notify_webhook_url=http://127.0.0.1:{free_port()}/"
 
-    done = broken.types("full", "-i", "lab", "--reason", "orders are wrong")
+    done = broken.types("full", "-i", "lab", "--reason", "orders are wrong", "-e", channel)
 
     assert done.returncode == 0, done.stderr
+    assert "The incident channel could not be told" in done.stderr
     assert broken.health() == {"status": "ok", "release": "1.0.0", "schema": 1}
     assert broken.lab.flags.read_bytes() == flags
     assert place_orders(broken.lab.state().url, 2) == 2

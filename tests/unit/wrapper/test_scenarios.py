@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rollback_playbook.catalogue.collection import bundled_playbooks, require_same_version
 from rollback_playbook.catalogue.scenarios import (
@@ -146,6 +147,17 @@ def test_a_bundled_scenario_that_switches_also_verifies_and_lets_users_in_again(
         assert scenario.has("Verify")
         assert scenario.has("Pause") == scenario.has("Resume")
         assert scenario.has("Confirm") or not scenario.has("Pause")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(each, id=each.stem) for each in sorted(bundled_playbooks().rglob("*.yml"))],
+)
+def test_a_play_that_lost_a_host_ends_the_run(path: Path) -> None:
+    """any_errors_fatal alone ends the play, and the next one runs on whoever is left."""
+    plays = yaml.safe_load(path.read_text(encoding="utf-8"))
+    whole = [play for play in plays if play.get("any_errors_fatal")]
+    assert [play["name"] for play in whole if "max_fail_percentage" not in play] == []
 
 
 def test_the_command_line_and_its_collection_have_one_version() -> None:

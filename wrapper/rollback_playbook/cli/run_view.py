@@ -190,13 +190,15 @@ class RunView:
     def _task_finished(self, at: float, event: RecordEvent) -> list[Note]:
         data, name = event.data, event.subject
         status = str(data.get("status"))
-        bad = status in _BAD and not data.get("ignored")
+        ignored = bool(data.get("ignored"))
+        bad = status in _BAD and not ignored
         host = self.hosts.setdefault(name, HostView(str(data.get("task", "")), since=at))
         host.task, host.state = str(data.get("task", "")), "failed" if bad else "done"
         phase = self.running
         if phase is not None and status == "changed" and phase.name != "Assess":
             phase.changed += 1
-        failure = [Note(failure_message(data), name, "bad")] if bad else []
+        tone = "warning" if ignored else "bad"
+        failure = [Note(failure_message(data), name, tone)] if status in _BAD else []
         warnings = data.get("warnings")
         texts = warnings if isinstance(warnings, list) else ()
         return [*failure, *(Note(str(text), name) for text in texts)]

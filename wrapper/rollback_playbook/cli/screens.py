@@ -86,6 +86,8 @@ class JsonScreen:
 
 def _ended(data: Mapping[str, Any]) -> str:
     """How a task ended. Assess changes nothing: what an undo tries there, it only would change."""
+    if data.get("ignored"):
+        return "ignored"
     changed = data["status"] == "changed"
     return "would change" if changed and data.get("phase") == "Assess" else str(data["status"])
 

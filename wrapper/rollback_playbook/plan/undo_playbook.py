@@ -164,6 +164,7 @@ def _header(phase: str, hosts: str) -> dict[str, Any]:
         "hosts": hosts,
         "gather_facts": False,
         "any_errors_fatal": True,
+        "max_fail_percentage": 0,
         "tags": [phase],
     }
 
