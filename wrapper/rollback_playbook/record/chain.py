@@ -26,6 +26,9 @@ _SEQUENCE = b'","sequence":"'
 _TYPE = b',"type":"'
 _COUNTER = b'{"counter":'
 _DIGITS = 64
+_HASH_LENGTH = len(_HASH)
+_ID = b'","id":"'
+_LAST = b'"}\n'
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,14 +177,20 @@ class Follower:
 
     def take(self, raw: bytes, key: Key) -> bool:
         """Whether ``raw`` is the next line, with its newline; if so it is the last one now."""
-        sequence = sequence_text(self.sequence + 1).encode()
-        at = raw.rfind(self._between % (sequence, self.hash, sequence))
+        number = b"%010d" % (self.sequence + 1)
+        # What stands before the id cannot have this in it again, and is looked for from the end.
+        at = raw.rfind(_ID)
         start = at - _DIGITS
-        if start < len(_HASH) or raw[start - len(_HASH) : start] != _HASH or raw[-3:] != b'"}\n':
+        before = start - _HASH_LENGTH
+        if (
+            before < 0
+            or not raw.startswith(self._between % (number, self.hash, number), at)
+            or not raw.startswith(_HASH, before)
+            or not raw.endswith(_LAST)
+        ):
             return False
-        body = raw[: start - len(_HASH)] + raw[at + 1 : -1]
-        digest = key.mac(body).encode()
-        if digest != raw[start:at]:
+        digest = key.mac(raw[:before] + raw[at + 1 : -1]).encode()
+        if not raw.startswith(digest, start):
             return False
         self.sequence += 1
         self.hash = digest
