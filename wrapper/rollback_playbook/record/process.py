@@ -13,7 +13,7 @@ _START_FIELD = 19  # field 22 of proc(5) stat, counted after the command's closi
 
 
 class Liveness(Enum):
-    """``UNKNOWN``: the process belongs to another machine, or says too little about itself."""
+    """``UNKNOWN``: the process belongs to another machine or container, or says too little."""
 
     ALIVE = "alive"
     GONE = "gone"
@@ -23,7 +23,13 @@ class Liveness(Enum):
 def this_process() -> dict[str, Any]:
     """Enough to tell this process from any other, also after its number is used again."""
     pid = os.getpid()
-    return {"pid": pid, "started": _started(pid), "boot": _boot(), "machine": socket.gethostname()}
+    return {
+        "pid": pid,
+        "started": _started(pid),
+        "boot": _boot(),
+        "machine": socket.gethostname(),
+        "pid_namespace": _pid_namespace(),
+    }
 
 
 def liveness(process: Mapping[str, Any]) -> Liveness:
@@ -35,6 +41,10 @@ def liveness(process: Mapping[str, Any]) -> Liveness:
         return Liveness.UNKNOWN
     if process.get("boot") != _boot():
         return Liveness.GONE
+    # A container may have the machine's name; its processes have other numbers here, or none.
+    here = _pid_namespace()
+    if process.get("pid_namespace", here) != here:
+        return Liveness.UNKNOWN
     started = _started(pid)
     return Liveness.ALIVE if started and started == process.get("started") else Liveness.GONE
 
@@ -47,6 +57,13 @@ def _started(pid: int) -> str:
         return ""
     fields = text.rpartition(")")[2].split()
     return "" if fields[0] in ("Z", "X") else fields[_START_FIELD]
+
+
+def _pid_namespace() -> str:
+    try:
+        return Path("/proc/self/ns/pid").readlink().name
+    except OSError:
+        return ""
 
 
 def _boot() -> str:

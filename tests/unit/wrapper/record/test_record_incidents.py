@@ -163,6 +163,7 @@ def test_liveness_tells_this_process_from_one_that_had_its_number() -> None:
     assert liveness({**own, "started": "1"}) is Liveness.GONE
     assert liveness({**own, "boot": "another"}) is Liveness.GONE
     assert liveness({**own, "machine": "another"}) is Liveness.UNKNOWN
+    assert liveness({**own, "pid_namespace": "pid:[1]", "pid": 1}) is Liveness.UNKNOWN
     assert liveness({}) is Liveness.UNKNOWN
 
 
