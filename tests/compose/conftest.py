@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.compose.engine import NoEngineError, running_engine
+from tests.compose.engine import NoEngineError, prepared_engine
+from tests.compose.environment import Environment
 from tests.compose.images import docker
-from tests.compose.stack import Environment, Stack, free_port
+from tests.compose.stack import Stack, free_port
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +23,7 @@ def engine() -> Iterator[None]:
     """``docker`` and ``docker compose`` work, and the images of the shop are there."""
     with ExitStack() as running:
         try:
-            running.enter_context(running_engine())
+            running.enter_context(prepared_engine())
         except NoEngineError as exc:
             pytest.skip(str(exc))
         yield
@@ -31,22 +32,31 @@ def engine() -> Iterator[None]:
 MakeStack = Callable[..., Stack]
 
 
-@pytest.fixture
-def make_stack(engine: None, tmp_path: Path) -> Iterator[MakeStack]:  # noqa: ARG001
-    """``make_stack(compose_file=…, files={…})``: a project that answers users."""
-    with ExitStack() as running:
+@pytest.fixture(scope="module")
+def make_stack(
+    engine: None,  # noqa: ARG001
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[MakeStack]:
+    """``make_stack(name, compose_file=…, files={…})``: a project that answers users.
 
-        def make(**about: Any) -> Stack:
-            name = f"shop{os.getpid()}{time.monotonic_ns() % 10**6}"
-            made = Stack(tmp_path / name, free_port(), **about)
-            made.folder.mkdir()
-            made.write()
-            running.callback(made.down)
-            made.deploy()
-            made.wait_for(200)
-            return made
+    The tests of a module share those of a name: a project takes longer to start than to put back.
+    """
+    made: dict[str, Stack] = {}
+    parent = tmp_path_factory.mktemp("projects")
 
+    def make(name: str, **about: Any) -> Stack:
+        if name not in made:
+            folder = parent / f"{name}{os.getpid()}{time.monotonic_ns() % 10**6}"
+            folder.mkdir()
+            made[name] = Stack(folder, free_port(), **about)
+        made[name].reset()
+        return made[name]
+
+    try:
         yield make
+    finally:
+        for stack in made.values():
+            stack.down()
 
 
 @pytest.fixture(scope="session")

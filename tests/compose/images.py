@@ -33,6 +33,7 @@ SERVICES = ("web", "api", "worker")
 RELEASES: Mapping[str, Mapping[str, Any]] = {
     "1.0.0": {},
     "1.1.0": {},
+    "1.2.0": {"starts_in": 3},
     "2.0.0": {"fails": ["*"]},
     "2.1.0": {"fails": ["/orders"]},
     "3.0.0": {"crashes": True},

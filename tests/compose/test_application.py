@@ -9,8 +9,10 @@ import time
 import pytest
 
 from tests.compose.conftest import MakeEnvironment
+from tests.compose.environment import Environment, Run
 from tests.compose.images import docker
-from tests.compose.stack import Environment, Load, Run, Stack
+from tests.compose.load import Load
+from tests.compose.stack import Stack
 
 pytestmark = pytest.mark.compose
 
@@ -44,7 +46,7 @@ def test_bad_release_goes_back_while_users_ask_and_a_second_time_changes_nothing
     assert stack.containers(*_OTHERS) == others
     assert stack.digest() == files
     assert load.seen().requests > 50
-    assert load.statuses == {200}
+    assert load.faults == []
 
     before = stack.everything()
     # What the owner is told to type to go on with the images that run now.
@@ -138,7 +140,9 @@ def test_service_that_never_turns_healthy_ends_at_the_deadline_and_goes_on_when_
     assert stack.containers("web") == web
 
 
-@pytest.mark.parametrize("strategy", ["recreate", "overlap"])
+@pytest.mark.parametrize(
+    "strategy", ["recreate", pytest.param("overlap", marks=pytest.mark.attack)]
+)
 def test_run_that_is_killed_in_the_switch_goes_on_where_it_was(
     stack: Stack, environment: MakeEnvironment, strategy: str
 ) -> None:

@@ -83,7 +83,7 @@ def test_version_that_nobody_has_is_refused_with_what_there_is(
     result = run_module("compose_release_info", question(stack, services=["web"], version="7.7.7"))
     assert result["failed"]
     assert "image shop/web:7.7.7 for service web is not on this host" in result["msg"]
-    assert "shop/web:1.1.0" in result["msg"]
+    assert "shop/web:4.0.0" in result["msg"]
     assert "choose with --to VERSION" in result["msg"]
 
 

@@ -11,8 +11,9 @@ from cryptography.x509 import load_der_x509_certificate
 
 from rollback_playbook.lab.certificates import issue
 from tests.compose.conftest import MakeEnvironment, MakeStack
-from tests.compose.images import docker
-from tests.compose.stack import Environment, Stack, free_port
+from tests.compose.environment import Environment
+from tests.compose.proxy import nginx
+from tests.compose.stack import Stack, free_port
 
 pytestmark = pytest.mark.compose
 
@@ -36,52 +37,52 @@ HELPER = """\
     stop_grace_period: 1s
 """
 
-NGINX = """\
-daemon off;
-pid /tmp/nginx.pid;
-error_log stderr warn;
-events { worker_connections 256; }
-http {
-  access_log off;
-  resolver 127.0.0.11 valid=1s;
-  client_body_temp_path /tmp/a; proxy_temp_path /tmp/b; fastcgi_temp_path /tmp/c;
-  uwsgi_temp_path /tmp/d; scgi_temp_path /tmp/e;
-  include /etc/nginx/upstream.conf;
-  server {
-    listen 80;
-    listen 443 ssl;
-    ssl_certificate /etc/nginx/tls/shop.pem;
-    ssl_certificate_key /etc/nginx/tls/shop.key;
-    location / { proxy_pass http://shop; }
-  }
-}
-"""
+NGINX = nginx(
+    """
+    include /etc/nginx/upstream.conf;
+    server {
+      listen 80;
+      listen 443 ssl;
+      ssl_certificate /etc/nginx/tls/shop.pem;
+      ssl_certificate_key /etc/nginx/tls/shop.key;
+      location / { proxy_pass http://shop; }
+    }
+    """
+)
 
 UPSTREAM = "upstream shop { zone shop 64k; server web:8000 resolve; }\n"
 
 
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for the proxy."""
+    folder = tmp_path_factory.mktemp("tls")
+    issue(folder)
+    return folder
+
+
 @pytest.fixture
-def shop(make_stack: MakeStack, environment: MakeEnvironment, tmp_path: Path) -> Environment:
+def shop(
+    make_stack: MakeStack, environment: MakeEnvironment, tls: Path, tmp_path: Path
+) -> Environment:
     """A proxy with TLS, whose files are kept in a backup; everything is well."""
-    tls = tmp_path / "tls"
-    issue(tls)
-    port = free_port()
     stack = make_stack(
+        "tls",
         compose_file=COMPOSE_FILE,
-        variables={"TLS_PORT": str(port)},
+        variables={"TLS_PORT": str(free_port())},
         files={
             "nginx/nginx.conf": NGINX,
             "nginx/upstream.conf": UPSTREAM,
             **{f"nginx/tls/{path.name}": path.read_text() for path in tls.iterdir()},
         },
     )
-    made = environment(stack, **variables(stack, port))
+    made = environment(stack, **variables(stack, tmp_path / "backups"))
     kept = made.run("backup", "--reason", "deployed", "--yes")
     assert kept.code == 0, kept.output
     return made
 
 
-def variables(stack: Stack, tls_port: int) -> dict[str, object]:
+def variables(stack: Stack, backups: Path) -> dict[str, object]:
     """How the files of the project are tested, and who reads them."""
     compose = ["docker", "compose", "--project-directory", str(stack.folder)]
     nginx = [*compose, "exec", "-T", "proxy", "/usr/sbin/nginx", "-p", "/run"]
@@ -93,7 +94,8 @@ def variables(stack: Stack, tls_port: int) -> dict[str, object]:
         "server_name": "localhost",
         "ca_cert": str(tls / "ca.pem"),
     }
-    served = {"host": "127.0.0.1", "port": tls_port, "server_name": "localhost"}
+    port = int(stack.variables["TLS_PORT"])
+    served = {"host": "127.0.0.1", "port": port, "server_name": "localhost"}
     answers = {
         "name": "users see orders",
         "http": {"url": f"http://127.0.0.1:{stack.port}/orders", "status": [200]},
@@ -107,7 +109,7 @@ def variables(stack: Stack, tls_port: int) -> dict[str, object]:
             certificate["certificate"],
             certificate["private_key"],
         ],
-        "configuration_backup_dir": str(stack.folder.parent / "backups"),
+        "configuration_backup_dir": str(backups),
         "configuration_validate": [[*compose, "config", "--quiet"], [*nginx, "-t"]],
         "configuration_reload": [
             [*compose, "up", "--detach", "--remove-orphans"],
@@ -124,24 +126,22 @@ def variables(stack: Stack, tls_port: int) -> dict[str, object]:
     }
 
 
-def wait_until_served(shop: Environment, serial: int, *, is_it: bool = True) -> None:
-    """Until users are shown this certificate, or another one; a reload takes its time."""
+def wait_until_served(shop: Environment, serial: int) -> None:
+    """Until users are shown this certificate; a reload takes its time, and old workers theirs."""
     deadline = time.monotonic() + 60
-    while (served(shop) == serial) is not is_it:
+    while served(shop) != serial:
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
 
 def served(shop: Environment) -> int:
-    """The serial number of the certificate that users are shown."""
+    """The serial number of the certificate that a user is shown."""
     address = ("127.0.0.1", int(shop.stack.variables["TLS_PORT"]))
-    pem = ssl.get_server_certificate(address)
+    return serial_of(ssl.get_server_certificate(address))
+
+
+def serial_of(pem: str) -> int:
     return load_der_x509_certificate(ssl.PEM_cert_to_DER_cert(pem)).serial_number
-
-
-def reload_proxy(shop: Environment) -> None:
-    reload = shop.variables["configuration_reload"][-1]
-    docker(*reload[1:])
 
 
 def test_files_of_a_project_come_back_tested_with_its_orphans_gone_and_can_be_undone(
@@ -153,7 +153,7 @@ def test_files_of_a_project_come_back_tested_with_its_orphans_gone_and_can_be_un
     (stack.folder / "docker-compose.yml").write_text(stack.compose_file)
     (stack.folder / "nginx" / "nginx.conf").write_text(NGINX.replace("location /", "location /x"))
     stack.deploy(web="2.0.0")
-    reload_proxy(shop)
+    stack.reload_proxy()
     stack.wait_for(404)
     bad = stack.digest()
 
@@ -175,7 +175,7 @@ def test_files_of_a_project_come_back_tested_with_its_orphans_gone_and_can_be_un
     assert "CANNOT BE UNDONE" not in undone.output
     assert stack.digest() == bad
     assert set(stack.containers()) == {"proxy", "web", "helper"}
-    assert stack.get()[0] == 404
+    stack.wait_for(404)
 
 
 def test_files_that_nginx_refuses_are_put_back_and_users_notice_nothing(shop: Environment) -> None:
@@ -184,7 +184,7 @@ def test_files_that_nginx_refuses_are_put_back_and_users_notice_nothing(shop: En
     nginx = stack.folder / "nginx"
     (nginx / "upstream.conf").rename(nginx / "shop.conf")
     (nginx / "nginx.conf").write_text(NGINX.replace("upstream.conf", "shop.conf"))
-    reload_proxy(shop)
+    shop.stack.reload_proxy()
     before, containers = stack.digest(), stack.containers()
 
     refused = shop.run("configuration", "--reason", "a try", "--yes")
@@ -200,11 +200,11 @@ def test_files_that_nginx_refuses_are_put_back_and_users_notice_nothing(shop: En
 
 def test_certificate_that_has_expired_gives_way_to_the_last_good_one(shop: Environment) -> None:
     tls = shop.stack.folder / "nginx" / "tls"
-    good = served(shop)
+    good = serial_of((tls / "shop.pem").read_text())
     issue(tls, days_left=-1)
-    reload_proxy(shop)
-    wait_until_served(shop, good, is_it=False)
-    expired = served(shop)
+    expired = serial_of((tls / "shop.pem").read_text())
+    shop.stack.reload_proxy()
+    wait_until_served(shop, expired)
 
     done = shop.run("tls-certificates", "--reason", "browsers warn", "--yes")
 
@@ -213,6 +213,7 @@ def test_certificate_that_has_expired_gives_way_to_the_last_good_one(shop: Envir
     assert "PRIVATE KEY" not in done.output
 
     undone = shop.run("undo", done.incident, "--yes")
+    assert undone.code == 0, undone.output
     assert "cannot be taken back" not in undone.output
     wait_until_served(shop, expired)
 
@@ -247,3 +248,49 @@ def test_backup_whose_certificate_is_bad_is_refused_before_anything_is_changed(
     assert says in refused.output
     assert "nothing was changed" in refused.output
     assert shop.stack.digest() == before
+
+
+MONITORING = """\
+services:
+  metrics:
+    image: shop/api:${METRICS:-1.0.0}
+    ports: ["127.0.0.1:${PORT}:8000"]
+    volumes: ["./rules:/etc/rules:ro"]
+    stop_grace_period: 2s
+"""
+
+
+def test_monitoring_goes_down_and_comes_back_as_it_was_defined_and_the_shop_runs_on(
+    stack: Stack, make_stack: MakeStack, environment: MakeEnvironment, tmp_path: Path
+) -> None:
+    """A project of its own, so an inventory of its own; the shop beside it is not in it."""
+    monitoring = make_stack(
+        "monitoring", compose_file=MONITORING, files={"rules/alerts.yml": "groups: []\n"}
+    )
+    compose = ["docker", "compose", "--project-directory", str(monitoring.folder)]
+    names = ("docker-compose.yml", ".env", "rules/alerts.yml")
+    url = f"http://127.0.0.1:{monitoring.port}/metrics"
+    watched = environment(
+        monitoring,
+        backup_database=False,
+        release_services=["metrics"],
+        configuration_paths=[str(monitoring.folder / name) for name in names],
+        configuration_backup_dir=str(tmp_path / "backups"),
+        configuration_validate=[[*compose, "config", "--quiet"]],
+        configuration_reload=[[*compose, "down", "--remove-orphans"], [*compose, "up", "--detach"]],
+        verify_checks=[{"name": "metrics answer", "http": {"url": url, "status": [200]}}],
+    )
+    assert watched.run("backup", "--reason", "deployed", "--yes").code == 0
+    good, shop = monitoring.digest(), stack.containers()
+    (monitoring.folder / "rules" / "alerts.yml").write_text("groups: none\n")
+    (monitoring.folder / "docker-compose.yml").write_text(f"{MONITORING}{HELPER}")
+    monitoring.deploy(metrics="2.0.0")
+    monitoring.wait_for(500)
+
+    done = watched.run("configuration", "--reason", "no alerts come", "--yes")
+
+    assert done.code == 0, done.output
+    assert monitoring.digest() == good
+    assert monitoring.get() == (200, "1.0.0")
+    assert set(monitoring.containers()) == {"metrics"}
+    assert stack.containers() == shop

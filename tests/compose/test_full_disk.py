@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.compose.conftest import MakeEnvironment
-from tests.compose.stack import Environment, Run, Stack
+from tests.compose.environment import Environment, Run
+from tests.compose.stack import Stack
 
 pytestmark = [
     pytest.mark.compose,
@@ -35,9 +36,11 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def fill(disk: Path) -> Path:
     """To the last byte; the file that does it."""
     filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file, suppress(OSError):
-        while file.write(b"\0" * 512):
-            pass
+    with filler.open("wb", buffering=0) as file:
+        for size in (1 << 20, 512):
+            with suppress(OSError):
+                while file.write(b"\0" * size):
+                    pass
     return filler
 
 
@@ -76,21 +79,63 @@ def test_disk_that_fills_up_before_the_switch_leaves_what_runs_and_it_goes_on_wi
     shop: Environment, disk: Path
 ) -> None:
     before = shop.stack.everything()
-    process = shop.start(*_SAY)
-    deadline = time.monotonic() + 300
-    while not shop.has_begun("Prepare"):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    filler = fill(disk)
-    output, _ = process.communicate(timeout=300)
-    stopped = Run(process.returncode, output)
+
+    stopped = run_until(shop, "Prepare", lambda: fill(disk))
 
     assert stopped.code == 3, stopped.output
     assert "No space left on device" in stopped.output
     assert shop.stack.everything() == before
 
-    filler.unlink()
+    (disk / "filler").unlink()
     done = shop.run("continue", stopped.incident, "--yes")
     assert done.code == 0, done.output
     assert shop.stack.get() == (200, "1.0.0")
+
+
+@pytest.fixture
+def engine_disk(stack: Stack) -> Iterator[Path]:  # noqa: ARG001
+    """That of the Engine, which is not to stay full."""
+    folder = os.environ.get("ROLLBACK_TESTS_ENGINE")
+    if folder is None:
+        pytest.skip("the Engine is somebody's own, and so is its disk")
+    disk = Path(folder)
+    yield disk
+    (disk / "filler").unlink(missing_ok=True)
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize(("phase", "code"), [("Declare", 3), ("Prepare", 3), ("Switch", 4)])
+def test_disk_of_the_engine_that_fills_up_leaves_users_what_they_have_and_it_goes_on_with_room(
+    stack: Stack, environment: MakeEnvironment, engine_disk: Path, phase: str, code: int
+) -> None:
+    shop = environment(stack, release_services=["web"])
+    stack.deploy(web="2.1.0")
+    stack.wait_for(500)
+
+    stopped = run_until(shop, phase, lambda: fill(engine_disk))
+
+    assert stopped.code == code, stopped.output
+    assert "no space left on device" in stopped.output
+    assert stack.get("/")[0] == 200
+    if code == 3:
+        assert "nothing was changed" in stopped.output
+        assert stack.images("web") == {"shop/web:2.1.0"}
+
+    (engine_disk / "filler").unlink()
+    done = shop.run("continue", stopped.incident, "--yes")
+    assert done.code == 0, done.output
+    assert stack.get() == (200, "1.0.0")
+    assert len(stack.containers()["web"]) == 2
+
+
+def run_until(shop: Environment, phase: str, act: Callable[[], object]) -> Run:
+    """``application``, with something that happens as soon as the phase has begun."""
+    process = shop.start(*_SAY)
+    deadline = time.monotonic() + 300
+    while not shop.has_begun(phase):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    act()
+    output, _ = process.communicate(timeout=300)
+    return Run(process.returncode, output)

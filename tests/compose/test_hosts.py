@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.compose.conftest import MakeEnvironment, MakeStack
+from tests.compose.environment import Environment, Run
 from tests.compose.images import docker
 from tests.compose.machines import Keys, Machine, NoServerError
-from tests.compose.stack import Environment, Run, Stack
+from tests.compose.stack import Stack
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]
 
@@ -61,9 +62,11 @@ class Fleet:
             assert time.monotonic() < deadline, f"{name} answers {self.version(name)!r}"
             time.sleep(0.1)
 
-    def roll_back_and_lose(self, name: str, phase: str) -> Run:
-        """``application``, of whose hosts this one dies when the phase begins."""
-        process = self.shop.start("application", "--reason", "orders fail", "--yes", *_TO)
+    def roll_back_and_lose(
+        self, name: str, phase: str, scenario: str = "application", *options: str
+    ) -> Run:
+        """Of the hosts of this run, this one dies when the phase begins."""
+        process = self.shop.start(scenario, "--reason", "orders fail", "--yes", *_TO, *options)
         deadline = time.monotonic() + 300
         while process.poll() is None and not self.shop.has_begun(phase):
             assert time.monotonic() < deadline
@@ -83,7 +86,7 @@ def fleet(make_stack: MakeStack, environment: MakeEnvironment, tmp_path: Path) -
     folder.mkdir()
     keys = Keys(folder)
     machines = {name: Machine(name, folder, keys) for name in _NAMES}
-    stacks = {name: make_stack(compose_file=COMPOSE_FILE, files={}) for name in _NAMES}
+    stacks = {name: make_stack(name, compose_file=COMPOSE_FILE) for name in _NAMES}
     hosts = {
         name: {**machines[name].variables(), **variables(stacks[name], tmp_path / f"of-{name}")}
         for name in _NAMES
@@ -125,26 +128,23 @@ def variables(stack: Stack, state: Path) -> dict[str, str]:
     }
 
 
-_ATTACK = pytest.mark.attack
-
-
 @pytest.mark.parametrize(
-    "phase",
+    ("phase", "noticed"),
     [
-        pytest.param("Declare", marks=_ATTACK),
-        pytest.param("Protect", marks=_ATTACK),
-        "Assess",
-        pytest.param("Preserve", marks=_ATTACK),
-        pytest.param("Prepare", marks=_ATTACK),
+        pytest.param("Declare", "Assess", marks=pytest.mark.attack),
+        pytest.param("Protect", "Assess", marks=pytest.mark.attack),
+        ("Assess", "Assess"),
+        pytest.param("Preserve", "Preserve", marks=pytest.mark.attack),
+        pytest.param("Prepare", "Prepare", marks=pytest.mark.attack),
     ],
 )
 def test_host_that_is_lost_before_the_switch_ends_it_with_nothing_changed(
-    fleet: Fleet, phase: str
+    fleet: Fleet, phase: str, noticed: str
 ) -> None:
     lost = fleet.roll_back_and_lose("compose3", phase)
 
     assert lost.code == 3, lost.output
-    assert "compose3" in lost.output
+    assert f"{noticed}, compose3: " in lost.output
     assert "nothing was changed" in lost.output
     assert fleet.versions() == ["2.1.0"] * 3
 
@@ -154,35 +154,47 @@ def test_host_that_is_lost_before_the_switch_ends_it_with_nothing_changed(
     assert fleet.versions() == ["1.0.0"] * 3
 
 
-@pytest.mark.parametrize(
-    "phase",
-    [
-        pytest.param("Pause", marks=_ATTACK),
-        "Switch",
-        pytest.param("Verify", marks=_ATTACK),
-        pytest.param("Resume", marks=_ATTACK),
-        pytest.param("Confirm", marks=_ATTACK),
-    ],
-)
-def test_host_that_is_lost_from_the_switch_on_is_named_and_the_incident_goes_on_when_it_is_back(
+@pytest.mark.attack
+@pytest.mark.parametrize("phase", ["Pause", "Switch"])
+def test_host_that_is_lost_before_it_was_switched_is_named_and_switched_when_it_is_back(
     fleet: Fleet, phase: str
 ) -> None:
     lost = fleet.roll_back_and_lose("compose3", phase)
 
-    assert lost.code in (3, 4, 5), lost.output
-    assert "compose3" in lost.output
+    assert lost.code == 4, lost.output
+    assert "Switch, compose3: " in lost.output
+    assert "Not done: Switch, Verify, Resume, Confirm, Close" in lost.output
     assert f"rollback-playbook continue {lost.incident}" in lost.output
-    _, _, undone = lost.output.rpartition("Not done: ")
-    assert lost.code == 5 or "Verify, Resume, Confirm, Close" in undone
     for name in ("compose1", "compose2"):
         fleet.wait_for(name, "1.0.0")
 
+    _go_on(fleet, lost)
+
+
+@pytest.mark.attack
+@pytest.mark.parametrize("phase", ["Verify", "Resume", "Confirm"])
+def test_host_that_is_lost_after_the_switch_leaves_it_unproved_until_it_is_back(
+    fleet: Fleet, phase: str
+) -> None:
+    lost = fleet.roll_back_and_lose("compose3", phase)
+
+    assert lost.code == 5, lost.output
+    assert "rolled back, but not proved healthy: Confirm, compose3: " in lost.output
+    assert f"rollback-playbook continue {lost.incident}" in lost.output
+    assert fleet.versions() == ["1.0.0"] * 3
+
+    _go_on(fleet, lost)
+
+
+def _go_on(fleet: Fleet, lost: Run) -> None:
+    """The host is back, and the incident is continued."""
     fleet.machines["compose3"].start()
     done = fleet.shop.run("continue", lost.incident, "--yes")
     assert done.code == 0, done.output
     assert fleet.versions() == ["1.0.0"] * 3
 
 
+@pytest.mark.attack
 def test_host_that_is_lost_when_nothing_is_left_to_do_on_it_does_no_harm(fleet: Fleet) -> None:
     lost = fleet.roll_back_and_lose("compose3", "Close")
 
@@ -206,16 +218,13 @@ def test_host_that_dies_half_way_with_its_containers_is_finished_when_it_is_back
     docker("kill", *left) if stack.containers() else None
     output, _ = process.communicate(timeout=300)
 
-    assert process.returncode in (4, 5), output
-    assert "compose3" in output
-    assert "Not done: Switch, Verify, Resume, Confirm, Close" in output
-    incident = Run(process.returncode, output).incident
-    assert f"rollback-playbook continue {incident}" in output
+    lost = Run(process.returncode, output)
+    assert lost.code == 4, lost.output
+    assert "Switch, compose3: " in lost.output
+    assert "Not done: Switch, Verify, Resume, Confirm, Close" in lost.output
+    assert f"rollback-playbook continue {lost.incident}" in lost.output
 
-    fleet.machines["compose3"].start()
-    done = fleet.shop.run("continue", incident, "--yes")
-    assert done.code == 0, done.output
-    assert fleet.versions() == ["1.0.0"] * 3
+    _go_on(fleet, lost)
     assert all(len(each.everything()) == 1 for each in fleet.stacks.values())
 
 
@@ -244,6 +253,28 @@ def test_gradual_goes_on_while_the_failure_budget_of_a_batch_lasts(fleet: Fleet)
     assert fleet.versions() == ["1.0.0"] * 3
     assert spent.code != 0, spent.output
     assert "compose2" in spent.output
+
+
+@pytest.mark.parametrize(
+    ("percent", "code", "versions"),
+    [
+        pytest.param("0", 4, ["1.0.0", "2.1.0", "2.1.0"], id="no budget"),
+        pytest.param(
+            "50", 5, ["1.0.0", "2.1.0", "1.0.0"], id="one of two", marks=pytest.mark.attack
+        ),
+    ],
+)
+def test_gradual_counts_a_host_that_is_lost_against_the_failure_budget(
+    fleet: Fleet, percent: str, code: int, versions: list[str]
+) -> None:
+    lost = fleet.roll_back_and_lose(
+        "compose2", "Switch", "gradual", "-e", "gradual_batch=2",
+        "-e", f"gradual_failure_budget={percent}",
+    )  # fmt: skip
+
+    assert lost.code == code, lost.output
+    assert "compose2" in lost.output
+    assert fleet.versions() == versions
 
 
 def _red(fleet: Fleet, name: str) -> None:

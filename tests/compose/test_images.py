@@ -66,6 +66,7 @@ def test_image_that_is_in_a_registry_alone_is_pulled(
     docker("push", "--quiet", good)
     docker("tag", "shop/web:2.0.0", bad)
     stack = make_stack(
+        "pulled",
         compose_file=COMPOSE_FILE.replace("shop/web:", f"{registry}/shop/web:"),
         variables={"WEB": "1.0.5"},
     )
@@ -94,7 +95,7 @@ def test_image_that_nobody_has_is_built_again_from_its_git_tag(
         "web/app.py": APP.read_text(),
         "web/release.json": json.dumps({"version": "0.9.0"}),
     }
-    stack = make_stack(compose_file=built, files=files)
+    stack = make_stack("built", compose_file=built, files=files)
     tag_release(stack, "v0.9.0")
     (stack.folder / "web" / "release.json").write_text(json.dumps({"version": "1.0.0"}))
     before = stack.digest()

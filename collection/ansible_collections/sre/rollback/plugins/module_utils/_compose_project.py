@@ -72,6 +72,8 @@ class Project:
     name: str = ""
     docker: str = "docker"
     docker_host: str = ""
+    #: File descriptors that every program is given, which holds their locks for as long as it runs.
+    held: tuple[int, ...] = ()
 
     def compose(
         self, *arguments: str, override: str = "", timeout: float = _QUESTION_SECONDS
@@ -142,6 +144,7 @@ class Project:
                 timeout=timeout,
                 check=False,
                 env=environment,
+                pass_fds=self.held,
             )
         except FileNotFoundError as exc:
             raise ComposeError(f"there is no program {self.docker!r} on this host.") from exc
@@ -183,12 +186,15 @@ class Project:
     def images(self, *references: str) -> dict[str, Image]:
         """The images on this host by what was asked for; what is not there is left out."""
         wanted = list(dict.fromkeys(filter(None, references)))
-        found = {}
-        for reference in wanted:
-            text = self.run("image", "inspect", reference, fails=False)
-            for each in json.loads(text or "[]"):
-                found[reference] = image_from(each)
-        return found
+        if not wanted:
+            return {}
+        text = self.run("image", "inspect", *wanted, fails=False)
+        found = [image_from(each) for each in json.loads(text or "[]")]
+        if len(found) == len(wanted):
+            return dict(zip(wanted, found))
+        # One is not there, and the answer does not say which.
+        singly = (self.images(each) for each in wanted if len(wanted) > 1)
+        return {reference: image for each in singly for reference, image in each.items()}
 
     def images_of(self, repository: str) -> list[Image]:
         """Those with a tag in the repository, the one that arrived last first."""

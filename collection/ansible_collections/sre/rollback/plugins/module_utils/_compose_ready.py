@@ -12,8 +12,10 @@ PRIVATE: for this collection only; can have breaking changes without notice.
 
 from __future__ import annotations
 
+import threading
 import time
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.sre.rollback.plugins.module_utils._compose_project import (
     ComposeError,
@@ -26,22 +28,37 @@ _IN_A_ROW = 2
 #: A container without a health check has to run for so long.
 _SETTLED_SECONDS = 3.0
 _CHECK_SECONDS = 30.0
+#: Containers that are asked at the same time.
+_AT_ONCE = 8
 
 
 def wait_ready(project: Project, names: t.Iterable[str], *, timeout: float) -> None:
     """Wait until each container (name or id) is ready; ``timeout`` is in seconds for all of them.
 
-    Raises ComposeError with what the last one said when one has ended or time is up.
+    Raises ComposeError with what it said last when one has ended or time is up.
     """
-    deadline = time.monotonic() + timeout
-    for name in names:
-        _wait_for(project, name, deadline, timeout)
+    deadline, ended = time.monotonic() + timeout, threading.Event()
+
+    def wait_for(name: str) -> None:
+        try:
+            _wait_for(project, name, deadline, timeout, ended)
+        except ComposeError:
+            # The others are not waited for any more.
+            ended.set()
+            raise
+
+    wanted = list(names)
+    with ThreadPoolExecutor(max_workers=max(1, min(len(wanted), _AT_ONCE))) as pool:
+        for each in [pool.submit(wait_for, name) for name in wanted]:
+            each.result()
 
 
-def _wait_for(project: Project, name: str, deadline: float, timeout: float) -> None:
+def _wait_for(
+    project: Project, name: str, deadline: float, timeout: float, ended: threading.Event
+) -> None:
     began, held, said = time.monotonic(), 0, "it has not answered yet"
     restarts = _running(project, name).restarts
-    while True:
+    while not ended.is_set():
         container = _running(project, name, restarts=restarts)
         test = _command(container)
         if test:
@@ -53,7 +70,7 @@ def _wait_for(project: Project, name: str, deadline: float, timeout: float) -> N
             raise ComposeError(
                 f"container {container.name} was not healthy within {timeout:g} s: {said}"
             )
-        time.sleep(_PERIOD)
+        ended.wait(_PERIOD)
 
 
 def _running(project: Project, name: str, *, restarts: int | None = None) -> Container:

@@ -20,6 +20,7 @@ from ansible_collections.sre.rollback.plugins.module_utils import _atomic_file
 from ansible_collections.sre.rollback.plugins.module_utils._compose_drain import (
     accept_new,
     refuse_new,
+    refused_in_their_place,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._compose_project import (
     ComposeError,
@@ -122,7 +123,8 @@ def switch(order: Order, found: Found, names: t.Sequence[str]) -> str:
     write_override(order, found)
     accept_new(
         order.project,
-        [
+        [each.id for service in found.services.values() for each in service.alive],
+        staying=[
             each.id
             for name in names
             for each in found.services[name].alive
@@ -270,14 +272,23 @@ def _retire(order: Order, gone: t.Sequence[str]) -> str:
         return ""
     time.sleep(order.drain)
     why = refuse_new(order.project, gone)
-    if not why:
+    if why:
+        _remove(order, gone)
+        return why
+    time.sleep(order.drain)
+    with refused_in_their_place(order.project, gone):
+        _remove(order, gone)
         time.sleep(order.drain)
+    return ""
+
+
+def _remove(order: Order, gone: t.Sequence[str]) -> None:
     order.project.run("stop", *gone, timeout=UP_SECONDS)
     order.project.run("rm", *gone)
     _tell_proxies(order)
-    return why
 
 
 def _tell_proxies(order: Order) -> None:
     for command in order.reload:
-        replace(order.project, docker=command[0]).run(*command[1:])
+        # What it starts may stay, and must not keep the turn.
+        replace(order.project, docker=command[0], held=()).run(*command[1:])

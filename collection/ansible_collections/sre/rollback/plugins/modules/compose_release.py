@@ -138,6 +138,7 @@ undo:
 
 import time
 import typing as t
+from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -147,6 +148,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._compose_project impo
     project_from,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._compose_switch import (
+    UP_SECONDS,
     Found,
     Image,
     Order,
@@ -155,6 +157,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._compose_switch impor
     to_change,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._compose_trial import prove
+from ansible_collections.sre.rollback.plugins.module_utils._compose_turn import turn
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 
 
@@ -230,8 +233,16 @@ def act(module: AnsibleModule, order: Order, found: Found, changes: list[str]) -
 
 def run(module: AnsibleModule) -> dict[str, t.Any]:
     """The result of the module; raises RollbackError."""
+    if module.check_mode:
+        return changed_by(module, order_from(module.params))
+    order = order_from(module.params)
+    with turn(order.project, timeout=UP_SECONDS) as project:
+        return changed_by(module, replace(order, project=project))
+
+
+def changed_by(module: AnsibleModule, order: Order) -> dict[str, t.Any]:
+    """The same, while nobody else changes the project."""
     params, started = module.params, time.monotonic()
-    order = order_from(params)
     found = look(order)
     require_confirmed(params, found)
     changes = to_change(order, found)

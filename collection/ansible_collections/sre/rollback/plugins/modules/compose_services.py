@@ -84,6 +84,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._compose_target impor
     Service,
     services_of,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._compose_turn import turn
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 
 _OPPOSITE = {"started": "stopped", "stopped": "started"}
@@ -155,7 +156,8 @@ def main() -> None:
         changes = to_change(found(project, params["services"]), params["state"])
         undo = undo_of(params, changes)
         if changes and not module.check_mode:
-            bring(project, changes, params["state"], params["timeout"])
+            with turn(project, timeout=_SECONDS) as mine:
+                bring(mine, changes, params["state"], params["timeout"])
     except RollbackError as exc:
         module.fail_json(msg=str(exc), **{"undo": undo, **exc.result})
     module.exit_json(changed=bool(changes), changes=changes, undo=undo)

@@ -28,7 +28,7 @@ extends_documentation_fragment:
   - sre.rollback._attributes.no_diff
   - sre.rollback._evidence
 seealso:
-  - module: sre.rollback.compose_evidence
+  - module: sre.rollback.compose_restore_point
 """
 
 EXAMPLES = r"""
