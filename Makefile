@@ -47,7 +47,7 @@ attack-compose: $(VENV)/.dev ## Hosts that go away and disks that fill up under 
 	$(BIN)/python -m pip install --quiet --editable '.[compose]'
 	$(BIN)/python -m tests.compose.engine $(BIN)/pytest -m 'compose and attack' tests/compose --timeout 1800
 
-drill-vm: $(VENV)/.dev ## Drills in virtual machines, SCENARIOS="full …" or all; QEMU is installed when it may be
+drill-vm: $(VENV)/.dev ## Drills in virtual machines, SCENARIOS="application …" or all; QEMU is installed when it may be
 	PATH=$(CURDIR)/$(BIN):$$PATH molecule/machines/drill $(SCENARIOS)
 
 lint: $(VENV)/.dev ## Format, lint, types, playbooks, sanity
