@@ -18,7 +18,8 @@ from tests.compose.images import docker
 from tests.compose.machines import Keys, Machine, NoServerError
 from tests.compose.stack import Stack
 
-pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]
+# Three hosts over SSH: minutes each.
+pytestmark = [pytest.mark.compose, pytest.mark.attack, pytest.mark.timeout(900)]
 
 _NAMES = ("compose1", "compose2", "compose3")
 
@@ -131,11 +132,11 @@ def variables(stack: Stack, state: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("phase", "noticed"),
     [
-        pytest.param("Declare", "Assess", marks=pytest.mark.attack),
-        pytest.param("Protect", "Assess", marks=pytest.mark.attack),
+        ("Declare", "Assess"),
+        ("Protect", "Assess"),
         ("Assess", "Assess"),
-        pytest.param("Preserve", "Preserve", marks=pytest.mark.attack),
-        pytest.param("Prepare", "Prepare", marks=pytest.mark.attack),
+        ("Preserve", "Preserve"),
+        ("Prepare", "Prepare"),
     ],
 )
 def test_host_that_is_lost_before_the_switch_ends_it_with_nothing_changed(
@@ -154,7 +155,6 @@ def test_host_that_is_lost_before_the_switch_ends_it_with_nothing_changed(
     assert fleet.versions() == ["1.0.0"] * 3
 
 
-@pytest.mark.attack
 @pytest.mark.parametrize("phase", ["Pause", "Switch"])
 def test_host_that_is_lost_before_it_was_switched_is_named_and_switched_when_it_is_back(
     fleet: Fleet, phase: str
@@ -171,7 +171,6 @@ def test_host_that_is_lost_before_it_was_switched_is_named_and_switched_when_it_
     _go_on(fleet, lost)
 
 
-@pytest.mark.attack
 @pytest.mark.parametrize("phase", ["Verify", "Resume", "Confirm"])
 def test_host_that_is_lost_after_the_switch_leaves_it_unproved_until_it_is_back(
     fleet: Fleet, phase: str
@@ -194,7 +193,6 @@ def _go_on(fleet: Fleet, lost: Run) -> None:
     assert fleet.versions() == ["1.0.0"] * 3
 
 
-@pytest.mark.attack
 def test_host_that_is_lost_when_nothing_is_left_to_do_on_it_does_no_harm(fleet: Fleet) -> None:
     lost = fleet.roll_back_and_lose("compose3", "Close")
 
@@ -259,9 +257,7 @@ def test_gradual_goes_on_while_the_failure_budget_of_a_batch_lasts(fleet: Fleet)
     ("percent", "code", "versions"),
     [
         pytest.param("0", 4, ["1.0.0", "2.1.0", "2.1.0"], id="no budget"),
-        pytest.param(
-            "50", 5, ["1.0.0", "2.1.0", "1.0.0"], id="one of two", marks=pytest.mark.attack
-        ),
+        pytest.param("50", 5, ["1.0.0", "2.1.0", "1.0.0"], id="one of two"),
     ],
 )
 def test_gradual_counts_a_host_that_is_lost_against_the_failure_budget(

@@ -221,10 +221,18 @@ def test_run_that_lost_a_host_before_it_touched_production_leaves_nothing_open()
     for phase in PHASES[PHASES.index("Assess") + 1 :]:
         progress.observe("phase.started", "", {"name": phase})
         progress.observe("phase.finished", "", {"name": phase, "status": "skipped"})
-    progress.started.remove("Protect")
 
     assert leaves_nothing_open(_scenario(), progress)
     assert decide(_scenario(), progress, _result(4)).exit_code is ExitCode.REFUSED
+
+
+def test_run_that_ended_within_a_phase_that_touches_production_leaves_it_open() -> None:
+    for phase in ("Protect", "Pause", "Switch"):
+        progress = _progress(phase, fail="the host is unreachable.")
+        progress.changed.clear()
+        progress.finished.add(phase)
+
+        assert not leaves_nothing_open(_scenario(), progress), phase
 
 
 def test_attempt_that_goes_on_where_another_one_changed_something_leaves_it_open() -> None:

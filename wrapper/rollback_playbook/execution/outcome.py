@@ -141,13 +141,16 @@ def safe_traffic(progress: Progress) -> str:
 def leaves_nothing_open(scenario: Scenario, progress: Progress) -> bool:
     """Whether a run that ended before its Close left nothing half-way: then nobody else need wait.
 
-    That is so before the first phase that touches production, and of an undo that has taken
-    everything back: the gate is red then because what was broken before is broken again.
+    That is so before the first phase that touches production, behind one that went through and
+    had nothing to change, and of an undo that has taken everything back: the gate is red then
+    because what was broken before is broken again.
     """
     if _is_undo(scenario):
         return "Confirm" in progress.gates
-    touched = {*progress.started, *progress.changed_before} & CHANGING_PHASES
-    return not touched
+    # A phase has several plays: that one of them was finished says nothing of the one it ended in.
+    unclear = {*progress.started} - progress.finished | {progress.phase}
+    touched = unclear | progress.changed | progress.changed_before
+    return not touched & CHANGING_PHASES
 
 
 def decide(
