@@ -31,11 +31,14 @@ class Machine:
         (self._folder / "sshd_config").write_text(self._configuration())
 
     def _configuration(self) -> str:
-        """The Engine and its programs are those of the tests, whoever logs in."""
+        """The Engine and its programs are those of the tests, whoever logs in.
+
+        Each has a home of its own: what somebody's shell does when it starts is not looked at.
+        """
         passed = ("PATH", "DOCKER_HOST", "DOCKER_CONFIG")
-        environment = " ".join(
-            f"{name}={os.environ[name]}" for name in passed if name in os.environ
-        )
+        variables = {name: os.environ[name] for name in passed if name in os.environ}
+        variables["HOME"] = str(self._folder)
+        environment = " ".join(f"{name}={value}" for name, value in variables.items())
         return (
             f"Port {self.port}\n"
             "ListenAddress 127.0.0.1\n"
