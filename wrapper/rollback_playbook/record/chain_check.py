@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rollback_playbook.record.chain import Follower, Link, is_authentic
 from rollback_playbook.record.completeness import CompletenessCheck
-from rollback_playbook.record.keys import Keyring
+from rollback_playbook.record.keys import Key, Keyring
 from rollback_playbook.record.reading import parse_line, read_lines
 from rollback_playbook.record.torn import TornLine
 
@@ -29,7 +29,8 @@ class ChainCheck:
         self.completeness = CompletenessCheck()
         self._path = path
         self._size = size
-        self._keys = list(keys)
+        self._keys = tuple(keys)
+        self._key: Key | None = None
         self._anchors = anchors
         self._follower = Follower(path.parent.name)
 
@@ -58,21 +59,18 @@ class ChainCheck:
 
     def _take(self, raw: bytes) -> bool:
         """Most lines have the key of the line before."""
-        for number, key in enumerate(self._keys):
-            if self._follower.take(raw, key):
-                if number or not self.used:
-                    self._keys.insert(0, self._keys.pop(number))
-                    self.used.add(key.id)
-                self._note(raw)
-                return True
-        return False
-
-    def _note(self, raw: bytes) -> None:
+        if self._key is None or not self._follower.take(raw, self._key):
+            key = next((each for each in self._keys if self._follower.take(raw, each)), None)
+            if key is None:
+                return False
+            self._key = key
+            self.used.add(key.id)
         self.completeness.add(raw)
         if self._follower.sequence in self._anchors:
             self.hashes[self.sequence] = self.hash
         if raw.endswith(_EVIDENCE):
             self.evidence.append(raw)
+        return True
 
     def _passes_torn(self, raw: bytes, lines: Iterator[bytes]) -> bool:
         """A torn line is no fault when the next one names it, in the chain and by its hash."""

@@ -67,15 +67,15 @@ def without_numbers(text: str, *, bare: bool = True) -> str:
 
 def has_numbers(text: str) -> bool:
     """Whether ``without_numbers`` might find something; cheap, since most texts have nothing."""
-    return _NUMBERS.search(text) is not None
+    return _NUMBERS.search(text) is not None or ("+" in text and _PLUS.search(text) is not None)
 
 
-#: Begins with a set of characters, so that the search jumps from digit to digit: ``+1``,
-#: ``555)``, ``555-123-4567``, ``4111 1111`` and thirteen digits in a row.
+#: Begins with digits and nothing else, which is what the search skips to: ``555)``,
+#: ``555-123-4567``, ``4111 1111`` and thirteen digits in a row.
 _NUMBERS = re.compile(
-    r"[+0-9](?:(?<=\+)[1-9]"
-    r"|[0-9]{2}(?:\)|[-.][0-9]{3}[-.][0-9]{4}|[0-9](?:[ -][0-9]{4}|[0-9]{9})))"
+    r"[0-9][0-9][0-9](?:\)|[-.][0-9]{3}[-.][0-9]{4}|[0-9](?:[ -][0-9]{4}|[0-9]{9}))"
 )
+_PLUS = re.compile(r"\+[1-9]")
 
 
 def is_card(number: str) -> bool:
