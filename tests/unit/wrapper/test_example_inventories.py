@@ -1,0 +1,119 @@
+"""The inventories beside the README are there to be copied: each scenario finds in one of them all
+that it asks for, and none of them says a word that no role knows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rollback_playbook.catalogue.collection import bundled_playbooks
+from rollback_playbook.catalogue.plays import read_plays
+from rollback_playbook.catalogue.scenarios import load, scenario_files
+
+ROOT = Path(__file__).resolve().parents[3]
+ROLES = bundled_playbooks().parent / "roles"
+EXAMPLES = sorted(path.parent.name for path in (ROOT / "inventories").glob("*/hosts.yml"))
+SCENARIOS = {name: load(name, path) for name, path in scenario_files([bundled_playbooks()]).items()}
+_ROLE_TASKS = ("ansible.builtin.import_role", "ansible.builtin.include_role")
+#: What is decided in the incident and not in the inventory.
+_OF_THE_INCIDENT = re.compile(r"incident_|.*_undo$|.*_restore_id$")
+#: Read by the command line.
+_OF_THE_COMMAND_LINE = {"rollback_protected"}
+
+
+@cache
+def values(example: str) -> dict[str, Any]:
+    """Every variable of an example, whichever group it is of."""
+    found: dict[str, Any] = {}
+    for path in sorted((ROOT / "inventories" / example / "group_vars").rglob("*.yml")):
+        found |= yaml.safe_load(path.read_text(encoding="utf-8"))
+    return found
+
+
+@cache
+def groups(example: str) -> frozenset[str]:
+    content = yaml.safe_load((ROOT / "inventories" / example / "hosts.yml").read_text("utf-8"))
+    return frozenset({"all", *content["all"]["children"]})
+
+
+@cache
+def specification(role: str) -> dict[str, Any]:
+    path = ROLES / role / "meta" / "argument_specs.yml"
+    specs: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]
+    return specs
+
+
+def role_tasks(block: Any) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each task of a play that runs a role, however deep, and the role as it is named there."""
+    for task in block or []:
+        for name in _ROLE_TASKS:
+            if name in task:
+                yield task, task[name]
+        for inner in ("block", "rescue", "always"):
+            yield from role_tasks(task.get(inner))
+
+
+def needed(scenario: str) -> frozenset[str]:
+    """The options that the roles of a scenario cannot do without."""
+    found: set[str] = set()
+    for play in read_plays(SCENARIOS[scenario].path):
+        for task, named in role_tasks(play.get("tasks")):
+            given = {*(play.get("vars") or {}), *(task.get("vars") or {})}
+            entry = str(named.get("tasks_from", "main")).removesuffix(".yml")
+            spec = specification(named["name"].removeprefix("sre.rollback.")).get(entry, {})
+            required = {k for k, v in spec.get("options", {}).items() if v.get("required")}
+            found |= {name for name in required - given if not _OF_THE_INCIDENT.match(name)}
+    about = f"{SCENARIOS[scenario].when} {SCENARIOS[scenario].path.read_text(encoding='utf-8')}"
+    return frozenset(name for name in found if f"-e {name}=" not in about)
+
+
+def own_variables(scenario: str) -> frozenset[str]:
+    """What a scenario asks for by its own name and sets nowhere, as ``memory_leak_services``."""
+    prefix = scenario.replace("-", "_") + "_"
+    text = SCENARIOS[scenario].path.read_text(encoding="utf-8")
+    named = set(re.findall(rf"\b{prefix}[a-z_]+(?=\s*(?:\}}|\|(?!\s*default)))", text))
+    return frozenset(name for name in named if not re.search(rf"\b{name}:", text))
+
+
+def fits(scenario: str, example: str) -> bool:
+    """Whether an example has the groups of a scenario and all that it cannot do without."""
+    patterns = {group for each in SCENARIOS[scenario].phases for group in each.hosts.split(":")}
+    wanted = needed(scenario) | own_variables(scenario)
+    return patterns <= groups(example) and wanted <= values(example).keys()
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_scenario_finds_what_it_needs_in_an_example(scenario: str) -> None:
+    assert any(fits(scenario, example) for example in EXAMPLES), (
+        f"{sorted(needed(scenario) | own_variables(scenario))} is in no example as a whole"
+    )
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_no_example_says_what_no_role_knows(example: str) -> None:
+    options: set[str] = set()
+    for path in ROLES.glob("*/meta/argument_specs.yml"):
+        for entry in specification(path.parents[1].name).values():
+            options |= entry.get("options", {}).keys()
+    playbooks = "".join(
+        path.read_text(encoding="utf-8") for path in bundled_playbooks().rglob("*.yml")
+    )
+
+    # Names of the examples' own, from which others of their values are made.
+    foreign = ("ansible_", "shop_")
+    unknown = {
+        name
+        for name in values(example)
+        if not name.startswith(foreign)
+        and name not in _OF_THE_COMMAND_LINE
+        and name not in options
+        and not re.search(rf"\b{name}\b", playbooks)
+    }
+
+    assert unknown == set()
