@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC, datetime
 
 from rollback_playbook.lab.prober import Sample, Seen, seen
 from tests.compose.stack import Stack
@@ -37,7 +38,8 @@ class Load:
             sample = Sample(at, time.monotonic() - clock, self._path, status)
             self._samples.append(sample)
             if not sample.good:
-                self.faults.append(f"{status} after {sample.seconds:.2f} s: {said}")
+                moment = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+                self.faults.append(f"{moment} {status} after {sample.seconds:.2f} s: {said}")
 
     def samples(self) -> list[Sample]:
         """Every request, in the order in which they ended."""

@@ -46,7 +46,7 @@ def test_bad_release_goes_back_while_users_ask_and_a_second_time_changes_nothing
     assert stack.containers(*_OTHERS) == others
     assert stack.digest() == files
     assert load.seen().requests > 50
-    assert load.faults == []
+    assert load.faults == [], stack.compose("logs", "--timestamps", "proxy") + done.output
 
     before = stack.everything()
     # What the owner is told to type to go on with the images that run now.
