@@ -42,6 +42,7 @@ def _break(shop: Operator, scenario: str) -> list[str]:
         pytest.param("complete-failure", marks=_SLOW),
         pytest.param("connection-pool", marks=_SLOW),
         pytest.param("feature-flags", marks=_SLOW),
+        pytest.param("infrastructure", marks=_SLOW),
         pytest.param("memory-leak", marks=_SLOW),
         pytest.param("payment-failure", marks=_SLOW),
         pytest.param("tls-certificates", marks=_SLOW),

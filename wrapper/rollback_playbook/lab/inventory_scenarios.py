@@ -52,6 +52,7 @@ def group_variables(
         "database": {
             "services_names": ["postgres"],
             "services_checks": [{"name": "the database answers", "postgres": database}],
+            **_access_rules(lab),
         },
         "cache": {
             "services_names": ["valkey"],
@@ -82,13 +83,24 @@ def service_variables(lab: Lab) -> dict[str, Any]:
     }
 
 
+def _control(lab: Lab) -> list[str]:
+    return [supervisor_program("supervisorctl"), "-c", str(lab.supervisor_config)]
+
+
+def _access_rules(lab: Lab) -> dict[str, Any]:
+    return {
+        "configuration_paths": [str(lab.access_rules)],
+        "configuration_backup_dir": str(lab.directory / "configuration-backups" / "database"),
+        "configuration_reload": [[*_control(lab), "signal", "HUP", "postgres"]],
+    }
+
+
 def _environment_file(lab: Lab) -> dict[str, Any]:
-    control = [supervisor_program("supervisorctl"), "-c", str(lab.supervisor_config)]
     return {
         "configuration_paths": [str(lab.environment_file)],
         "configuration_backup_dir": str(lab.directory / "configuration-backups" / "app"),
         "configuration_validate": [["/bin/sh", "-n", str(lab.environment_file)]],
-        "configuration_reload": [[*control, "restart", "shop"]],
+        "configuration_reload": [[*_control(lab), "restart", "shop"]],
     }
 
 

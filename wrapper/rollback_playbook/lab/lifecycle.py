@@ -209,7 +209,7 @@ def _maintained(lab: Lab, state: LabState) -> bool:
 def _cluster(lab: Lab, state: LabState) -> Cluster:
     return Cluster(
         bin_dir=install(lab.directory),
-        data_dir=lab.directory / "postgres",
+        data_dir=lab.postgres,
         port=state.ports["postgres"],
         account=server_account(),
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rollback_playbook.errors import RefusedError, RollbackError
 from rollback_playbook.lab import processes, releases, seeding, supervision
+from rollback_playbook.lab.access_rules import let_shop_in
 from rollback_playbook.lab.asking import ask
 from rollback_playbook.lab.certificates import issue
 from rollback_playbook.lab.claim import claimed
@@ -40,6 +41,7 @@ def mend_lab(directory: Path) -> None:
             )
         Crawler(lab).stop()
         _start_everything(lab, state)
+        let_shop_in(lab)
         _require_whole_data(state)
         _forget(lab, state)
         _mend_shop(lab)

@@ -79,6 +79,11 @@ class Lab:
     directory: Path
 
     @property
+    def access_rules(self) -> Path:
+        """Whom PostgreSQL lets in."""
+        return self.postgres / "pg_hba.conf"
+
+    @property
     def app(self) -> Path:
         return self.directory / "app"
 
@@ -114,6 +119,11 @@ class Lab:
     @property
     def nginx(self) -> Path:
         return self.directory / "nginx"
+
+    @property
+    def postgres(self) -> Path:
+        """PostgreSQL's data directory."""
+        return self.directory / "postgres"
 
     @property
     def supervisor_config(self) -> Path:

@@ -25,6 +25,7 @@ FAULTS: tuple[Fault, ...] = (
     bad_release.CODE_ONLY,
     wrong_configuration.WITH_RELEASE,
     wrong_configuration.FAULT,
+    wrong_configuration.OF_SERVERS,
     expired_certificate.FAULT,
     stale_cache.FAULT,
     mixed_sessions.FAULT,

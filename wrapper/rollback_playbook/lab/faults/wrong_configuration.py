@@ -1,7 +1,8 @@
-"""Configuration that somebody changed: alone, and together with a release."""
+"""Configuration that somebody changed: alone, together with a release, and on several servers."""
 
 from __future__ import annotations
 
+from rollback_playbook.lab.access_rules import shut_shop_out
 from rollback_playbook.lab.asking import ask
 from rollback_playbook.lab.deployment import deploy
 from rollback_playbook.lab.faults.fault import Fault
@@ -28,6 +29,12 @@ def _with_release(lab: Lab) -> None:
     deploy(lab, BAD)
 
 
+def _on_every_server(lab: Lab) -> None:
+    """One change went to the database and to the proxy."""
+    shut_shop_out(lab)
+    _another_port(lab)
+
+
 def _unhealthy(lab: Lab) -> list[str]:
     found = ask(lab.state().ports["nginx"], "/health")
     if found.get("status") == "ok":
@@ -48,5 +55,12 @@ WITH_RELEASE = Fault(
     title="release 1.1.0 came with the address of a cache that is not there",
     scenarios=("application-config",),
     cause=_with_release,
+    symptoms=_unhealthy,
+)
+OF_SERVERS = Fault(
+    name="wrong-infrastructure",
+    title="PostgreSQL lets the shop in no more, and nginx sends everybody to where nobody listens",
+    scenarios=("infrastructure",),
+    cause=_on_every_server,
     symptoms=_unhealthy,
 )
