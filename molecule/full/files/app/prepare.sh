@@ -1,0 +1,21 @@
+#!/bin/sh
+# Run on the application server: release 1.0.0 runs, behind nginx, and was good; 1.1.0 is there.
+set -e
+cd "$(dirname "$0")"
+mkdir -p /etc/shop /etc/nginx/rollback
+cat >/etc/shop/shop.env <<'CONF'
+SHOP_DATABASE=host=10.0.2.2 port=10482 dbname=shop user=shop password=of-the-shop
+SHOP_CACHE=redis://:of-the-drill@10.0.2.2:10483/0
+CONF
+chmod 600 /etc/shop/shop.env
+for version in 1.0.0 1.1.0; do
+  mkdir -p "/srv/shop/releases/$version"
+  cp shop.py "/srv/shop/releases/$version/"
+done
+ln -s releases/1.0.0 /srv/shop/current
+cp shop.service /etc/systemd/system/
+: >/etc/nginx/rollback/maintenance.conf
+rm -f /etc/nginx/sites-enabled/default
+cp shop.conf /etc/nginx/conf.d/
+systemctl daemon-reload
+systemctl start shop nginx

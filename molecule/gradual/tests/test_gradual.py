@@ -1,0 +1,41 @@
+"""What is true on both servers after one died half-way, and after undo and another rollback."""
+
+import json
+import os
+from pathlib import Path
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+FOLDER = CACHE / "rollback-playbook" / "vm" / "drill-gradual"
+CONFIG = FOLDER / "ssh_config"
+testinfra_hosts = [f"ssh://{name}?ssh_config={CONFIG}" for name in ("app1", "app2")]
+
+
+def _registry(host):
+    with host.sudo():
+        lines = host.file("/srv/shop/good-releases.jsonl").content_string.splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_the_server_sells_on_the_good_release(host):
+    program = (
+        "import urllib.request as r;"
+        "print(r.urlopen('http://127.0.0.1:8000/price', timeout=60).read().decode())"
+    )
+
+    answer = json.loads(host.check_output("python3 -c %s", program))
+
+    assert host.file("/srv/shop/current").linked_to == "/srv/shop/releases/1.0.0"
+    assert (answer["release"], answer["waitress"], answer["cents"]) == ("1.0.0", "3.0.1", 600)
+
+
+def test_the_release_was_marked_good_by_who_ran_the_command(host):
+    last = _registry(host)[-1]
+
+    assert (last["state"], last["version"]) == ("good", "1.0.0")
+
+
+def test_the_wheels_of_the_good_release_are_kept(host):
+    names = {Path(path).name for path in host.file("/srv/shop/wheels").listdir()}
+
+    assert "waitress-3.0.1-py3-none-any.whl" in names
+    assert host.file("/srv/shop/wheels/requirements.txt").contains("waitress==3.0.1")
