@@ -5,8 +5,11 @@ import os
 from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-CONFIG = CACHE / "rollback-playbook" / "vm" / "drill-application" / "ssh_config"
-testinfra_hosts = [f"ssh://{name}?ssh_config={CONFIG}" for name in ("app1", "app2")]
+FOLDER = CACHE / "rollback-playbook" / "vm" / "drill-application"
+testinfra_hosts = [
+    f"ssh://{name}?ssh_config={FOLDER}/ssh_config&controlpath={FOLDER}/{name}.ssh"
+    for name in ("app1", "app2")
+]
 
 
 def _answer(host, url):

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-CONFIG = CACHE / "rollback-playbook" / "vm" / "drill-application" / "ssh_config"
-testinfra_hosts = [f"ssh://proxy1?ssh_config={CONFIG}"]
+FOLDER = CACHE / "rollback-playbook" / "vm" / "drill-application"
+testinfra_hosts = [f"ssh://proxy1?ssh_config={FOLDER}/ssh_config&controlpath={FOLDER}/proxy1.ssh"]
 
 
 def _answer(host, url):

@@ -7,8 +7,7 @@ from urllib.request import urlopen
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 FOLDER = CACHE / "rollback-playbook" / "vm" / "drill-full"
-CONFIG = FOLDER / "ssh_config"
-testinfra_hosts = [f"ssh://db1?ssh_config={CONFIG}"]
+testinfra_hosts = [f"ssh://db1?ssh_config={FOLDER}/ssh_config&controlpath={FOLDER}/db1.ssh"]
 LATE = ["ada", "grace", "margaret"]
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 FOLDER = CACHE / "rollback-playbook" / "vm" / "drill-gradual"
-CONFIG = FOLDER / "ssh_config"
-testinfra_hosts = [f"ssh://{name}?ssh_config={CONFIG}" for name in ("app1", "app2")]
+testinfra_hosts = [
+    f"ssh://{name}?ssh_config={FOLDER}/ssh_config&controlpath={FOLDER}/{name}.ssh"
+    for name in ("app1", "app2")
+]
 
 
 def _registry(host):

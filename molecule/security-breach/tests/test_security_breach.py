@@ -7,7 +7,7 @@ from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 FOLDER = CACHE / "rollback-playbook" / "vm" / "drill-security-breach"
-testinfra_hosts = [f"ssh://shop1?ssh_config={FOLDER / 'ssh_config'}"]
+testinfra_hosts = [f"ssh://shop1?ssh_config={FOLDER}/ssh_config&controlpath={FOLDER}/shop1.ssh"]
 
 
 def _sql(host, statement):
