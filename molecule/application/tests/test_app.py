@@ -28,6 +28,13 @@ def test_the_unit_runs_the_good_release_with_the_packages_of_its_lock_file(host)
     assert (answer["release"], answer["waitress"], answer["cents"]) == ("1.0.0", "3.0.1", 600)
 
 
+def test_packages_that_are_still_there_are_not_installed_again(host):
+    environment = host.file("/srv/shop/releases/1.0.0/venv")
+
+    assert Path(environment.linked_to).parent == Path("/srv/shop/environments")
+    assert not host.file(f"{environment.linked_to}/bin/pip").exists
+
+
 def test_the_bad_release_keeps_its_own_packages(host):
     program = "import importlib.metadata as m; print(m.version('waitress'))"
 

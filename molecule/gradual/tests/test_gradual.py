@@ -30,6 +30,13 @@ def test_the_server_sells_on_the_good_release(host):
     assert (answer["release"], answer["waitress"], answer["cents"]) == ("1.0.0", "3.0.1", 600)
 
 
+def test_its_packages_were_installed_without_an_index(host):
+    with host.sudo():
+        checked = host.run("/srv/shop/releases/1.0.0/venv/bin/pip check")
+
+    assert checked.rc == 0
+
+
 def test_the_release_was_marked_good_by_who_ran_the_command(host):
     last = _registry(host)[-1]
 

@@ -12,7 +12,7 @@ release() {
 }
 release 1.0.0 3.0.1 2
 release 1.1.0 3.0.2 0
-# The packages of the bad release alone: the way back has to install those of the good one.
+# The packages of the bad release alone.
 # Without pip, which takes minutes on an emulated processor.
 venv=/srv/shop/releases/1.1.0/venv
 python3 -m venv --without-pip "$venv"
