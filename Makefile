@@ -48,7 +48,7 @@ attack-compose: $(VENV)/.dev ## Hosts that go away and disks that fill up under 
 	$(BIN)/python -m tests.compose.engine $(BIN)/pytest -m 'compose and attack' tests/compose --timeout 1800
 
 drill-vm: $(VENV)/.dev ## Drills in virtual machines, SCENARIOS="application …" or all; QEMU is installed when it may be
-	PATH=$(CURDIR)/$(BIN):$$PATH molecule/machines/drill $(SCENARIOS)
+	PATH=$(abspath $(BIN)):$$PATH molecule/machines/drill $(SCENARIOS)
 
 lint: $(VENV)/.dev ## Format, lint, types, playbooks, sanity
 	$(BIN)/ruff format --check .
