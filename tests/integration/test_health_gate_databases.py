@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.sre.rollback.plugins.module_utils._probes import postgres
+from ansible_collections.sre.rollback.plugins.module_utils._probes.base import Leash
 from tests.gate_servers import ProbeOnce, probe_once, raw_server
 from tests.module_runner import RunModule
 from tests.real_servers import PostgresServer, RedisServer, free_port
@@ -126,6 +128,17 @@ def test_postgres_query_that_takes_too_long_is_a_failure_in_time_and_ends_on_the
                 return
             connection.execute("SELECT pg_sleep(0.05)")
     pytest.fail("the query is still running")
+
+
+def test_postgres_connection_that_is_lost_when_its_time_is_up_does_not_end_the_gate(
+    postgres_server: PostgresServer,
+) -> None:
+    leash = Leash(60)
+    connection = postgres_server.connect()
+    with leash.on_expiry(lambda: postgres._cut(connection)):
+        connection.close()
+        leash.expire()
+    assert leash.overdue
 
 
 def test_postgres_server_that_is_silent_is_a_failure_in_time(probe_once: ProbeOnce) -> None:

@@ -99,8 +99,12 @@ def _connect(login: t.Mapping[str, str], leash: Leash) -> psycopg.Connection:
 
 
 def _cut(connection: psycopg.Connection) -> None:
-    # On a copy of the descriptor, because libpq keeps its own.
-    with socket.socket(fileno=os.dup(connection.fileno())) as copy:
+    import psycopg
+
+    # On a copy of the descriptor, because libpq keeps its own; one that is lost already has none.
+    with contextlib.suppress(psycopg.OperationalError), socket.socket(
+        fileno=os.dup(connection.fileno())
+    ) as copy:
         copy.shutdown(socket.SHUT_RDWR)
 
 
