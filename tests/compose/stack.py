@@ -176,11 +176,6 @@ class Stack:
         pids = docker("inspect", "--format", "{{.State.Pid}}", *containers).split()
         return [line for pid in pids for line in _let_out(pid) if "REJECT" in line]
 
-    def asked_nobody(self) -> int:
-        """How often nginx was refused by a container that did not listen yet, learnt of another one
-        in that very millisecond, and then asked none of them: its own fault, and a rare one."""
-        return self.compose("logs", "proxy").count("no live upstreams")
-
     def mend(self, service: str) -> None:
         """Whatever is wrong with what runs of a service is wrong no more."""
         for container in self.containers(service)[service]:
