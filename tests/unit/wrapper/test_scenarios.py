@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import indent
+from typing import Any
 
 import pytest
 import yaml
@@ -171,3 +173,67 @@ def test_the_command_line_and_its_collection_have_one_version() -> None:
 )
 def test_only_what_locks_nothing_runs_beside_everything_else(name: str, beside: bool) -> None:
     assert runs_beside(name, [bundled_playbooks()]) is beside
+
+
+_SWITCHING = """
+- name: Declare
+  hosts: all
+  vars:
+    rollback_scenario: {title: Mend the shop, level: "1", target_seconds: 60}
+- name: Protect
+  hosts: app
+  %s
+- name: Assess
+  hosts: app
+- name: Switch
+  hosts: app
+"""
+_BY_THE_ROLE = """tasks:
+    - ansible.builtin.import_role: {name: sre.rollback.protect, tasks_from: open}"""
+
+
+def _looks_ahead(path: Path, *, asked: bool = False, **variables: Any) -> bool:
+    return load("mend", path).looks_ahead(asked=asked, variables=variables)
+
+
+def test_whoever_is_asked_is_told_first_what_was_found(tmp_path: Path) -> None:
+    assert _looks_ahead(_write(tmp_path, "mend.yml", _SWITCHING % _BY_THE_ROLE), asked=True)
+
+
+@pytest.mark.parametrize("name", ["application", "full", "gradual", "data-corruption"])
+def test_unasked_a_scenario_assesses_once_where_nothing_is_protected_before(name: str) -> None:
+    scenario = find(name, [bundled_playbooks()])
+
+    assert not scenario.looks_ahead(asked=False, variables={"protect_breakers": []})
+    assert scenario.looks_ahead(asked=True, variables={})
+
+
+@pytest.mark.parametrize(
+    "said", [{"protect_breakers": ["payment"]}, {"protect_flags": "{{ flags_of_the_shop }}"}]
+)
+def test_what_cannot_be_mended_is_refused_before_breakers_are_opened(said: dict[str, Any]) -> None:
+    scenario = find("application", [bundled_playbooks()])
+
+    assert scenario.looks_ahead(asked=False, variables=said)
+
+
+@pytest.mark.parametrize(
+    "play",
+    [
+        "tasks: [{ansible.builtin.command: /usr/local/bin/shed-load}]",
+        f"{_BY_THE_ROLE}\n      vars: {{protect_breakers: [payment]}}",
+        f"vars: {{protect_flags: {{checkout: off}}}}\n  {_BY_THE_ROLE}",
+        f"pre_tasks: [{{ansible.builtin.command: shed-load}}]\n  {_BY_THE_ROLE}",
+        "roles: [sre.rollback.protect]",
+        f"tasks:\n    - block:\n{indent(_BY_THE_ROLE.partition('tasks:')[2][1:], '    ')}",
+    ],
+)
+def test_a_protection_of_ones_own_is_taken_for_one_that_acts(tmp_path: Path, play: str) -> None:
+    assert not _looks_ahead(_write(tmp_path, "role.yml", _SWITCHING % _BY_THE_ROLE))
+    assert _looks_ahead(_write(tmp_path, "own.yml", _SWITCHING % play))
+
+
+def test_emergency_looks_ahead_for_nobody() -> None:
+    scenario = find("emergency", [bundled_playbooks()])
+
+    assert not scenario.looks_ahead(asked=True, variables={"protect_breakers": ["payment"]})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -56,6 +56,8 @@ class Scenario:
     approval: str
     protects_first: bool
     phases: tuple[Phase, ...]
+    #: Variables of the inventory without which Protect does nothing; None where that is not known.
+    protected_by: frozenset[str] | None = frozenset()
 
     @property
     def decides_first(self) -> bool:
@@ -64,6 +66,18 @@ class Scenario:
         A scenario that asks for protection within seconds does not wait for it.
         """
         return not self.protects_first and self.has("Assess") and self.has("Switch")
+
+    def looks_ahead(self, *, asked: bool, variables: Mapping[str, Any]) -> bool:
+        """Whether Assess has to run by itself first: to inform who is asked, to refuse in time.
+
+        Where nobody is asked, and nothing is changed before it, its own place is early enough.
+        """
+        return self.decides_first and (asked or self._protects(variables))
+
+    def _protects(self, variables: Mapping[str, Any]) -> bool:
+        if not self.has("Protect") or self.protected_by is None:
+            return self.has("Protect")
+        return any(variables.get(name) for name in self.protected_by)
 
     @property
     def changes_production(self) -> bool:
@@ -151,7 +165,28 @@ def _from_plays(name: str, path: Path, plays: list[dict[str, Any]]) -> Scenario:
         approval=str(metadata.get("approval", "operator")),
         protects_first=bool(metadata.get("protects_first", False)),
         phases=phases,
+        protected_by=_protected_by(play for play in plays if play["name"] == "Protect"),
     )
+
+
+#: All that Protect does where it does no more than what the inventory says in these variables.
+_PROTECTION = {"name": "sre.rollback.protect", "tasks_from": "open"}
+_PROTECTED_BY = frozenset({"protect_breakers", "protect_flags"})
+
+
+def _protected_by(plays: Iterable[dict[str, Any]]) -> frozenset[str] | None:
+    known = all(
+        _PROTECTED_BY.isdisjoint(play.get("vars") or {})
+        and all(
+            isinstance(task, dict)
+            and task.get("ansible.builtin.import_role") == _PROTECTION
+            and "vars" not in task
+            for section in ("pre_tasks", "roles", "tasks", "post_tasks")
+            for task in play.get(section) or ()
+        )
+        for play in plays
+    )
+    return _PROTECTED_BY if known else None
 
 
 def _pattern(hosts: Iterable[str | list[str]]) -> str:

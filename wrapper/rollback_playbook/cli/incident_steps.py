@@ -156,7 +156,7 @@ class IncidentSteps:
         if not self._wish.check:
             refuse_unasked(self._question, interactive=sys.stdin.isatty())
         plan = self._planned()
-        if self._scenario.decides_first and not self._wish.check and self._wish.progress is None:
+        if self._looks_ahead:
             refused = self._with_signals(Session.assess)
             if refused is not None:
                 return refused
@@ -166,6 +166,15 @@ class IncidentSteps:
         if outcome is None:
             raise RuntimeError("a rollback ended without an outcome")
         return outcome
+
+    @property
+    def _looks_ahead(self) -> bool:
+        if self._wish.check or self._wish.progress is not None:
+            return False
+        return self._scenario.looks_ahead(
+            asked=not self._question.answer,
+            variables={**self._hosts.said, **self._wish.variables},
+        )
 
     def _with_signals(self, step: Callable[[Session], Outcome | None]) -> Outcome | None:
         """Signals mean a stop at a safe point while Ansible runs; a prompt is simply left."""

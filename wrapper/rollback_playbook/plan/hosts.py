@@ -46,6 +46,16 @@ class ResolvedHosts:
         return None
 
     @property
+    def said(self) -> Mapping[str, Any]:
+        """Every variable that says something on a host, with what it says on one of them."""
+        return {
+            name: value
+            for variables in self.variables.values()
+            for name, value in variables.items()
+            if value
+        }
+
+    @property
     def protected(self) -> bool | None:
         """What ``rollback_protected`` says; True when any host says so, None when one is silent."""
         said = {

@@ -24,6 +24,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._compose_project impo
 )
 
 _PERIOD = 0.2
+_LONGEST_PERIOD = 2.0
 _IN_A_ROW = 2
 #: A container without a health check has to run for so long.
 _SETTLED_SECONDS = 3.0
@@ -57,20 +58,25 @@ def _wait_for(
     project: Project, name: str, deadline: float, timeout: float, ended: threading.Event
 ) -> None:
     began, held, said = time.monotonic(), 0, "it has not answered yet"
-    restarts = _running(project, name).restarts
+    first = _running(project, name)
+    test = _command(first)
     while not ended.is_set():
-        container = _running(project, name, restarts=restarts)
-        test = _command(container)
+        asked = time.monotonic()
         if test:
-            good, said = _run(project, container, test, deadline)
+            good, said = _run(project, first, test, deadline)
             held = held + 1 if good else 0
+        # One that answers in between runs; whether it has been started again is seen at the end.
+        if not held or held >= _IN_A_ROW:
+            _running(project, name, restarts=first.restarts)
         if held >= _IN_A_ROW or (not test and time.monotonic() - began >= _SETTLED_SECONDS):
             return
         if time.monotonic() > deadline:
             raise ComposeError(
-                f"container {container.name} was not healthy within {timeout:g} s: {said}"
+                f"container {first.name} was not healthy within {timeout:g} s: {said}"
             )
-        ended.wait(_PERIOD)
+        # Asking takes the processor from what is to get ready.
+        took = time.monotonic() - asked
+        ended.wait(_PERIOD if held else min(max(_PERIOD, 2 * took), _LONGEST_PERIOD))
 
 
 def _running(project: Project, name: str, *, restarts: int | None = None) -> Container:

@@ -104,6 +104,18 @@ def look(order: Order) -> Found:
     return Found(name, services)
 
 
+def look_again(order: Order, found: Found) -> Found:
+    """What runs now of the same definition; raises ComposeError."""
+    now = order.project.containers(found.name)
+    return replace(
+        found,
+        services={
+            name: replace(each, containers=tuple(one for one in now if one.service == name))
+            for name, each in found.services.items()
+        },
+    )
+
+
 def to_change(order: Order, found: Found) -> list[str]:
     """The services that do not run their image, or not as often as they should."""
     return [name for name, image in order.images.items() if not _runs(found.services[name], image)]
@@ -175,9 +187,10 @@ def state_in_words(order: Order, names: t.Iterable[str]) -> str:
 def named(order: Order, found: Found) -> dict[str, Image]:
     """Each image with a name that means it: a tag that has moved on gets one of ours."""
     named = {}
+    known = order.project.images(*(image.reference for image in order.images.values()))
     for service, image in order.images.items():
         reference = image.reference
-        there = order.project.images(reference).get(reference)
+        there = known.get(reference)
         if reference.startswith("sha256:") or there is None or there.id != image.id:
             repository = repository_of(found.services[service].reference)
             reference = f"{repository}:rollback-{image.id.replace('sha256:', '')[:12]}"

@@ -153,6 +153,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._compose_switch impor
     Image,
     Order,
     look,
+    look_again,
     switch,
     to_change,
 )
@@ -228,7 +229,7 @@ def act(module: AnsibleModule, order: Order, found: Found, changes: list[str]) -
             f"the old containers were stopped while proxies still asked them ({noticed}); a few "
             "requests may have waited or failed"
         )
-    return look(order)
+    return look_again(order, found)
 
 
 def run(module: AnsibleModule) -> dict[str, t.Any]:
