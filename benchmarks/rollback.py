@@ -8,6 +8,9 @@ time, which is what the rollback itself costs them. The scripts are those of the
 emergency and for a gradual rollback, with three changes: they run without a question, the good
 version is written into ``.env`` first, and the gradual one says ``up --detach --no-deps`` where the
 runbook says ``restart``, since a restart goes on with the bad image.
+
+The scripts wait until Docker calls the containers healthy, which it does when their health check
+has run for the first time, after its interval: 5 seconds here, and then Docker's default of 30.
 """
 
 from __future__ import annotations
@@ -28,13 +31,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.compose import engine
 from tests.compose.environment import Environment
 from tests.compose.load import Load
-from tests.compose.stack import Stack, free_port
+from tests.compose.stack import COMPOSE_FILE, Stack, free_port
 
 #: Said to the process that has an Engine.
 _HERE = "--engine-answers"
 _SERVICES = ("web", "api", "worker")
 _GOOD, _BAD = "1.0.0", "2.1.0"
 _ORDERS = "/orders"
+_INTERVALS = (5, 30)
 
 _HEALTHY = """docker ps --format '{{.Names}} {{.Status}}' | grep healthy"""
 
@@ -71,19 +75,30 @@ def main() -> int:
     if _HERE not in sys.argv:
         os.chdir(Path(__file__).resolve().parents[1])
         return engine.run(sys.executable, __file__, rounds, _HERE)
-    with tempfile.TemporaryDirectory(prefix="rollback-bench-") as name:
-        folder = Path(name)
-        stack = Stack(folder / "shop", free_port())
-        stack.folder.mkdir()
-        try:
-            stack.reset()
-            shop = Environment(stack, folder, _variables(stack))
-            shop.write()
-            _run(shop, "mark-good")
-            _measure(stack, shop, int(rounds))
-        finally:
-            stack.down()
+    for interval in _INTERVALS:
+        with tempfile.TemporaryDirectory(prefix="rollback-bench-") as name:
+            folder = Path(name)
+            stack = Stack(folder / "shop", free_port(), _compose_file(interval))
+            stack.folder.mkdir()
+            try:
+                stack.reset()
+                shop = Environment(stack, folder, _variables(stack))
+                shop.write()
+                _run(shop, "mark-good")
+                print(f"health checks every {interval} s")
+                _measure(stack, shop, int(rounds))
+            finally:
+                stack.down()
     return 0
+
+
+def _compose_file(interval: int) -> str:
+    text = COMPOSE_FILE
+    for service in _SERVICES:
+        text = text.replace(
+            f"  {service}:\n", f"  {service}:\n    healthcheck: {{interval: {interval}s}}\n"
+        )
+    return text
 
 
 def _variables(stack: Stack) -> dict[str, Any]:
@@ -96,6 +111,8 @@ def _variables(stack: Stack) -> dict[str, Any]:
             "api": [{"name": "api", "http": {"url": f"{url}/api/", "status": [200]}}],
         },
         "release_compose_strategy": "overlap",
+        # This project's proxy asks for the names every second.
+        "release_compose_drain": 1.5,
         "release_pause": 10,
     }
 
@@ -113,7 +130,7 @@ def _measure(stack: Stack, shop: Environment, rounds: int) -> None:
             found[name].append(_once(stack, act))
     print(f"three services, median of {rounds} rounds, seconds")
     columns = ("orders_back", "command", "outage", "slowest")
-    print(f"{'':32}" + "".join(f"{name.replace('_', ' '):>13}" for name in columns))
+    print(f"{'':32}" + "".join(f"{name.replace('_', ' '):>13}" for name in columns), flush=True)
     for name, each in found.items():
         medians = (median(getattr(figures, what) for figures in each) for what in columns)
         print(f"{name:32}" + "".join(f"{figure:13.2f}" for figure in medians))
