@@ -18,6 +18,7 @@ from rollback_playbook.cli.screens import Lines
 from rollback_playbook.cli.settings import Settings
 from rollback_playbook.cli.variables import parse_variables
 from rollback_playbook.errors import ExitCode, RecordError, RefusedError
+from rollback_playbook.execution.runner import import_early
 from rollback_playbook.plan.history import history_of
 from rollback_playbook.plan.hosts import ResolvedHosts, resolve_hosts
 from rollback_playbook.plan.making import make_plan
@@ -82,6 +83,7 @@ def run_scenario(
     that match nothing, an incident that is not over) is refused here first.
     """
     wrapper_version = require_same_version()
+    import_early()
     hosts = hosts_of(settings, scenario, environment, wish.limit)
     if take_over:
         wish = with_variables(wish, incident_lock_take_over=True)
