@@ -103,6 +103,22 @@ def test_a_failure_after_breakers_were_opened_says_what_is_done_and_what_is_not(
     assert "Not done: Prepare, Pause, Switch" in outcome.summary
 
 
+@pytest.mark.parametrize(
+    ("undo", "code"), [({"module": "x", "args": {}}, ExitCode.FAILED), (None, ExitCode.REFUSED)]
+)
+def test_a_step_that_failed_half_way_is_never_called_nothing(undo: Any, code: ExitCode) -> None:
+    """A module that tells how to take back what failed had begun it."""
+    progress = Progress()
+    progress.observe("phase.started", "", {"name": "Switch"})
+    failed = {"status": "failed", "task": "x", "result": {"msg": "the disk is full", "undo": undo}}
+    progress.observe("task.finished", "web1", failed)
+
+    outcome = decide(_scenario(), progress, _result(2))
+
+    assert outcome.exit_code is code
+    assert ("nothing was changed" in outcome.summary) is (undo is None)
+
+
 def test_phases_that_no_host_was_left_for_are_not_done_and_users_are_told_of() -> None:
     """Ansible goes on to the plays that follow a host it lost, with nobody in them."""
     progress = _progress("Switch", fail="the host is unreachable.")

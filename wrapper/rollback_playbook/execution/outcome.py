@@ -94,7 +94,7 @@ class Progress:
         if data.get("action") == LOCK and status not in _BAD:
             self.locked = bool((data.get("result") or {}).get("holder"))
         self.acted[self.phase] = self.acted.get(self.phase, False) or status != "skipped"
-        if status == "changed":
+        if status == "changed" or (status in _BAD and _had_begun(data)):
             self.changed.add(self.phase)
         if status in _BAD and not data.get("ignored"):
             self.failures.append(
@@ -105,6 +105,11 @@ class Progress:
                     message="; ".join(items) or failure_message(data),
                 )
             )
+
+
+def _had_begun(data: Mapping[str, Any]) -> bool:
+    """Whether a task that failed says how to take back what it had begun."""
+    return bool((data.get("result") or {}).get("undo"))
 
 
 def failure_message(data: Mapping[str, Any]) -> str:
