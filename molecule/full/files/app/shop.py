@@ -29,6 +29,7 @@ class Answer(BaseHTTPRequestHandler):
 
     def send(self, status, answer):
         self.send_response(status)
+        self.send_header("Content-Type", "application/json")
         self.end_headers()
         self.wfile.write(json.dumps(answer).encode())
 
