@@ -8,14 +8,8 @@ SHOP_DATABASE=host=10.0.2.2 port=10482 dbname=shop user=shop password=of-the-sho
 SHOP_CACHE=redis://:of-the-drill@10.0.2.2:10483/0
 CONF
 chmod 600 /etc/shop/shop.env
-for version in 1.0.0 1.1.0; do
-  mkdir -p "/srv/shop/releases/$version"
-  cp shop.py "/srv/shop/releases/$version/"
-done
-ln -s releases/1.0.0 /srv/shop/current
-cp shop.service /etc/systemd/system/
+./deploy-shop 1.0.0 1.1.0
 : >/etc/nginx/rollback/maintenance.conf
 rm -f /etc/nginx/sites-enabled/default
 cp shop.conf /etc/nginx/conf.d/
-systemctl daemon-reload
 systemctl start shop nginx
