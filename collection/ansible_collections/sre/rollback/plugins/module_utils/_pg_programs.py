@@ -114,7 +114,8 @@ class Running:
             how = f"was killed by signal {-code}" if code < 0 else f"failed with exit code {code}"
             said = "; ".join(self._last) or "nothing"
             raise ProgramError(
-                f"{self._name} {how} and said: {said}. {consequence}", stderr=list(self._last)
+                f"{self._name} {how} and said: {said}. {consequence}",
+                stderr="\n".join(self._last),
             )
 
     def _read(self) -> None:
