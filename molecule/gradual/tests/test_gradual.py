@@ -2,6 +2,7 @@
 
 import json
 import os
+from getpass import getuser
 from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -38,9 +39,11 @@ def test_its_packages_were_installed_without_an_index(host):
 
 
 def test_the_release_was_marked_good_by_who_ran_the_command(host):
-    last = _registry(host)[-1]
+    deployed, doubted, last = _registry(host)
 
-    assert (last["state"], last["version"]) == ("good", "1.0.0")
+    assert (deployed["by"], doubted["bad"]) == ("unknown", True)
+    assert (last["version"], last["by"]) == ("1.0.0", getuser())
+    assert "bad" not in last
 
 
 def test_the_wheels_of_the_good_release_are_kept(host):
