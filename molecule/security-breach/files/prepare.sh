@@ -5,13 +5,7 @@ cd "$(dirname "$0")"
 mkdir -p /etc/shop
 printf 'SHOP_DATABASE_PASSWORD=first\nSHOP_SESSION_KEY=first\n' >/etc/shop/shop.env
 chmod 600 /etc/shop/shop.env
-for version in 1.0.0 1.0.1; do
-  mkdir -p "/srv/shop/releases/$version"
-  cp shop.py "/srv/shop/releases/$version/"
-done
-ln -s releases/1.0.0 /srv/shop/current
-cp shop.service /etc/systemd/system/
-systemctl daemon-reload
+./deploy-shop 1.0.0 1.0.1
 # They run again when the machine has started anew.
 systemctl --quiet enable postgresql shop
 systemctl start postgresql@15-main
