@@ -114,6 +114,7 @@ def _variables(stack: Stack) -> dict[str, Any]:
         # This project's proxy asks for the names every second.
         "release_compose_drain": 1.5,
         "release_pause": 10,
+        "verify_deadline": 90,
     }
 
 
