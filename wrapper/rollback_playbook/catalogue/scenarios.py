@@ -57,7 +57,7 @@ class Scenario:
     protects_first: bool
     phases: tuple[Phase, ...]
     #: Variables of the inventory without which Protect does nothing; None where that is not known.
-    protected_by: frozenset[str] | None = frozenset()
+    protected_by: frozenset[str] | None = None
 
     @property
     def decides_first(self) -> bool:
