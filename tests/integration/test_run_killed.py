@@ -32,21 +32,20 @@ _PROGRAM = """
     from rollback_playbook.execution.runner import Interrupt, PlaybookRun, run
 
     run_folder._MEMORY = Path("memory")
-    def on_event(event):
-        if event["event"] == "runner_on_start":
-            Path("started").touch()
     environment = ansible_environment(os.environ, collections_root())
     request = PlaybookRun(Path("play.yml"), "h1,h2,", environment, {"token": "s3cret"})
-    run(request, on_event, Interrupt())
+    run(request, lambda event: None, Interrupt())
 """
-_PLAY = """
+_PLAY = f"""
 - name: Switch
   hosts: all
   gather_facts: false
   connection: local
+  vars:
+    ansible_python_interpreter: {sys.executable}
   tasks:
     - name: It takes long
-      ansible.builtin.command: sleep 60
+      ansible.builtin.shell: touch {{{{ playbook_dir }}}}/started && exec sleep 60
 """
 
 
