@@ -172,9 +172,13 @@ class Stack:
 
     def refusing(self) -> list[str]:
         """What those that stay, the proxy and the store, do not let out to others."""
-        containers = [each for ids in self.containers("proxy", "store").values() for each in ids]
-        pids = docker("inspect", "--format", "{{.State.Pid}}", *containers).split()
-        return [line for pid in pids for line in _let_out(pid) if "REJECT" in line]
+        lines = [each for pid in self.pids("proxy", "store") for each in filtered(pid, "OUTPUT")]
+        return [line for line in lines if "REJECT" in line]
+
+    def pids(self, *services: str) -> list[str]:
+        """The first process of each of their containers."""
+        containers = [each for ids in self.containers(*services).values() for each in ids]
+        return docker("inspect", "--format", "{{.State.Pid}}", *containers).split()
 
     def mend(self, service: str) -> None:
         """Whatever is wrong with what runs of a service is wrong no more."""
@@ -216,8 +220,9 @@ class Stack:
             time.sleep(0.1)
 
 
-def _let_out(pid: str) -> list[str]:
-    argv = ["nsenter", f"--net=/proc/{pid}/ns/net", "iptables", "-S", "OUTPUT"]
+def filtered(pid: str, chain: str) -> list[str]:
+    """The rules of a packet filter, in the network of a process."""
+    argv = ["nsenter", f"--net=/proc/{pid}/ns/net", "iptables", "-S", chain]
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
 
 

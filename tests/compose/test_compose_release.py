@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import time
@@ -15,7 +16,7 @@ import pytest
 
 from tests.compose.images import docker
 from tests.compose.load import Load
-from tests.compose.stack import Stack
+from tests.compose.stack import Stack, filtered
 from tests.module_runner import RunModule, start_module
 
 pytestmark = pytest.mark.compose
@@ -68,10 +69,12 @@ def test_overlap_leaves_users_nothing_to_notice(
 
     It takes seconds to listen, and the proxy has its address from the first moment on.
     """
-    args = order(stack, images=images(web="1.2.0"), strategy="overlap")
+    drain = 3
+    args = order(stack, images=images(web="1.2.0"), strategy="overlap", drain=drain)
     with Load(stack) as load:
         result = run_module("compose_release", args)
-        time.sleep(2)
+        # For as long as nobody who remembers the old ones may find that they do not answer.
+        time.sleep(drain + 2)
     assert result["changed"]
     assert stack.images("web") == {"shop/web:1.2.0"}
     assert len(stack.containers()["web"]) == 2
@@ -79,7 +82,10 @@ def test_overlap_leaves_users_nothing_to_notice(
     # 502 would be a container that was taken away while nginx still asked it.
     assert load.faults == [], stack.compose("logs", "--timestamps", "proxy")
     assert "warnings" not in result
-    assert stack.refusing() == []
+    # By now none of these holds any more.
+    ends = [re.findall(r"--datestop (\S+)", line) for line in stack.refusing()]
+    now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+    assert all(len(each) == 1 and each[0] < now for each in ends), stack.refusing()
     assert not run_module("compose_release", args)["changed"]
 
 
@@ -102,6 +108,23 @@ def test_killed_while_others_refuse_for_what_is_gone_the_next_run_takes_that_bac
     assert not result.get("failed"), result
     assert stack.refusing() == []
     stack.wait_for(200)
+
+
+@pytest.mark.parametrize("mode", ["host", "service:store"])
+def test_host_is_never_made_to_refuse_for_a_container_in_its_network(
+    stack: Stack, run_module: RunModule, images: Images, mode: str
+) -> None:
+    stack.compose_file = stack.compose_file.replace(
+        "image: shop/worker", f"network_mode: {mode}\n    image: shop/worker"
+    )
+    stack.write()
+    stack.deploy(worker="1.0.0")
+    args = order(stack, images=images(worker="1.1.0"), strategy="overlap", drain=1)
+    result = run_module("compose_release", args)
+    assert result["changed"], result
+    assert stack.images("worker") == {"shop/worker:1.1.0"}
+    for pid in ("self", *stack.pids("store")):
+        assert not [line for line in filtered(pid, "INPUT") if "rollback-playbook" in line]
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,9 @@ def container(
     }
     if health is not None:
         state["Health"] = {"Status": health, "FailingStreak": 4, "Log": []}
-    return {"Id": f"id-of-{name}", "Name": f"/{name}", "State": state, "Config": {"Tty": False}}
+    check = {} if health is None else {"Healthcheck": {"Test": ["CMD-SHELL", "curl localhost"]}}
+    config = {"Tty": False, **check}
+    return {"Id": f"id-of-{name}", "Name": f"/{name}", "State": state, "Config": config}
 
 
 class Docker:
@@ -46,6 +48,8 @@ class Docker:
         self.docker_host = f"unix://{socket}"
         self.known: dict[str, dict[str, Any]] = {}
         self.logs = b""
+        self.executed: list[list[str]] = []
+        self.exit_code, self.output = 0, b""
         app.answer = self.answer
 
     def run(self, *containers: dict[str, Any]) -> None:
@@ -53,6 +57,9 @@ class Docker:
 
     def answer(self, request: Handler) -> None:
         path, _mark, query = request.path.partition("?")
+        if request.command == "POST" or path.startswith("/exec/"):
+            self._execute(request, path)
+            return
         asked = dict(urllib.parse.parse_qsl(query))
         if path == "/containers/json":
             assert asked["all"] == "true"
@@ -69,6 +76,22 @@ class Docker:
             request.wfile.write(self.logs)
         else:
             reply(request, 200, json.dumps(self.known[name]))
+
+    def _execute(self, request: Handler, path: str) -> None:
+        order = request.rfile.read(int(request.headers.get("Content-Length", 0)))
+        if path == "/containers/id-of-web/exec":
+            self.executed.append(json.loads(order)["Cmd"])
+            reply(request, 201, '{"Id": "e1"}')
+        elif path == "/exec/e1/json":
+            reply(request, 200, json.dumps({"Running": False, "ExitCode": self.exit_code}))
+        else:
+            # As the Engine does it: no length, the end of the connection is the end.
+            assert path == "/exec/e1/start"
+            request.send_response(200)
+            request.send_header("Content-Type", "application/vnd.docker.raw-stream")
+            request.send_header("Connection", "close")
+            request.end_headers()
+            request.wfile.write(struct.pack("!BxxxI", 1, len(self.output)) + self.output)
 
 
 @pytest.fixture
@@ -91,7 +114,7 @@ def docker(tmp_path: Path) -> Iterator[Docker]:
         ),
         pytest.param(
             [container("web", "starting")],
-            {"names": ["web"]},
+            {"names": ["web"], "early_health_check": False},
             "inconclusive",
             "web is still in the start period of its health check",
             id="starting",
@@ -146,6 +169,37 @@ def test_container_is_judged(
     assert (check["state"], check["last_error"]) == (state, error)
     if "labels" in options:
         assert docker.labels == ["com.docker.compose.project=shop"]
+
+
+def test_health_check_that_the_engine_has_not_got_round_to_is_run_at_once(
+    docker: Docker, probe_once: ProbeOnce
+) -> None:
+    docker.run(container("web", "starting"))
+    check = probe_once("container", docker_host=docker.docker_host, names=["web"])
+    assert (check["state"], check["last_error"]) == ("passed", None)
+    assert docker.executed == [["/bin/sh", "-c", "curl localhost"]]
+
+
+def test_health_check_that_is_run_early_and_fails_says_nothing_yet(
+    docker: Docker, probe_once: ProbeOnce
+) -> None:
+    docker.run(container("web", "starting"))
+    docker.exit_code, docker.output = 7, b"asking\ncurl: (7) Failed to connect\n"
+    check = probe_once("container", docker_host=docker.docker_host, names=["web"])
+    assert (check["state"], check["last_error"]) == (
+        "inconclusive",
+        "web is still in the start period of its health check, which ended with exit code 7 just "
+        "now and said: curl: (7) Failed to connect",
+    )
+
+
+@pytest.mark.parametrize("health", ["healthy", "unhealthy", None])
+def test_nothing_is_run_in_a_container_that_the_engine_has_judged(
+    docker: Docker, probe_once: ProbeOnce, health: str | None
+) -> None:
+    docker.run(container("web", health))
+    probe_once("container", docker_host=docker.docker_host, names=["web"])
+    assert docker.executed == []
 
 
 def test_container_in_a_restart_loop_never_gets_green(

@@ -16,11 +16,11 @@ from ansible_collections.sre.rollback.plugins.module_utils._probes.base import (
     ProbeInconclusiveError,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._probes.crowd import run_all
+from ansible_collections.sre.rollback.plugins.module_utils._probes.docker_api import unframed
 from ansible_collections.sre.rollback.plugins.module_utils._probes.expectation import Bounds
 from ansible_collections.sre.rollback.plugins.module_utils._probes.http_client import Answer
 from ansible_collections.sre.rollback.plugins.module_utils._probes.log_container import (
     parse_lines,
-    unframed,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._probes.log_journal import (
     parse_journal,
@@ -184,7 +184,7 @@ def test_docker_frames_are_joined_and_lines_carry_their_times() -> None:
 
 
 @pytest.mark.parametrize("raw", [b"short", b"plain text is no frame", b"\x07\0\0\0\0\0\0\0"])
-def test_docker_log_that_is_not_framed_is_inconclusive(raw: bytes) -> None:
+def test_docker_output_that_is_not_framed_is_inconclusive(raw: bytes) -> None:
     with pytest.raises(ProbeInconclusiveError):
         list(unframed(raw))
 

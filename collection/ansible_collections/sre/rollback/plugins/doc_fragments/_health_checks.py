@@ -468,6 +468,14 @@ options:
             type: str
             default: required
             choices: [required, if_defined]
+          early_health_check:
+            description:
+              - While the Docker Engine has no verdict yet, run the command of the container's own
+                health check in it. The Engine runs it for the first time after its interval, which
+                is half a minute unless somebody says otherwise.
+              - When it fails, the check is inconclusive.
+            type: bool
+            default: true
       systemd:
         description:
           - Units are in the wanted state, and systemd has not restarted them since the last probe.

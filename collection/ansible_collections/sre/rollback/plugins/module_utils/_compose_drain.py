@@ -8,8 +8,8 @@ The Engine's name server names a container until it has stopped, so a proxy goes
 the moment at which nobody answers any more, and then waits for an answer. A connection that is
 refused is another matter: the proxy asks the next one at once, and users notice nothing. So old
 containers refuse before they are stopped, and once they have stopped those beside them refuse in
-their place, until proxies have learnt that they are gone. (An nginx that waits for one and learns
-meanwhile that it is gone does not even ask the next one: "no live upstreams", 502.)
+their place, for as long as proxies may take to learn that they are gone. (An nginx that waits for
+one and learns meanwhile that it is gone does not even ask the next one: "no live upstreams", 502.)
 
 PRIVATE: for this collection only; can have breaking changes without notice.
 """
@@ -36,59 +36,91 @@ _REFUSE = ("-j", "REJECT", "--reject-with", "tcp-reset")
 #: Loopback is spared: a container's own health check and the Engine's name server are there.
 _FROM_OUTSIDE = ("INPUT", "!", "-i", "lo", *_NEW, *_REFUSE)
 _SECONDS = 10.0
+_PERIOD = 0.05
+#: States of ``/proc/net/tcp`` (include/net/tcp_states.h): all in which the peer may still want
+#: something. TIME_WAIT, CLOSE and FIN_WAIT2 are not among them: there it has got all.
+_LISTEN = "0A"
+_WITH_A_PEER = frozenset({"01", "03", "04", "08", "09", "0B", "0C"})
+#: 127.0.0.1, the same within IPv6, and ::1, as that file writes them on a little-endian machine.
+_LOOPBACK = frozenset({"0100007F", f"{0:016}FFFF00000100007F", f"{0:024}01000000"})
 #: Refusing in the place of others ends by itself, since a later container may get the address.
 _IN_THEIR_PLACE_SECONDS = 60
 
 
-def refuse_new(project: Project, containers: t.Sequence[str]) -> str:
-    """Let containers refuse connections from now on; those that they have go on.
+def refuse_new(project: Project, containers: t.Sequence[str], *, seconds: float) -> str:
+    """Let containers refuse connections from now on, and finish those that they have.
 
-    It ends with the container. Where it cannot be done it is left, and the words say why; empty
-    when all of them refuse.
+    Returns when nobody is connected any more, or after ``seconds``. It ends with the container.
+    Where it cannot be done it is left, and the words say why; empty when all of them refuse.
     """
     try:
-        for filter_ in _filters(project, containers):
-            filter_.add(*_FROM_OUTSIDE)
+        networks = _networks(project, containers)
+        if len(networks) < len(containers):
+            return "it shares its network with the host or with another container"
+        for network in networks:
+            network.add(*_FROM_OUTSIDE)
     except ComposeError as exc:
         return str(exc)
+    deadline = time.monotonic() + seconds
+    while any(network.is_connected() for network in networks):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            break
+        time.sleep(min(_PERIOD, left))
     return ""
 
 
 @contextlib.contextmanager
-def refused_in_their_place(project: Project, containers: t.Sequence[str]) -> t.Iterator[None]:
-    """Who shares a network with these containers finds them refusing, also once they are gone.
+def refused_in_their_place(
+    project: Project, containers: t.Sequence[str], *, seconds: float
+) -> t.Iterator[None]:
+    """Who shares a network with these containers finds them refusing when they go, and afterwards.
 
-    It is left out where it cannot be done, and ends by itself when this process is killed.
+    It is left out where it cannot be done. ``seconds`` after they are gone it ends by itself.
     """
-    filters: list[_Filter] = []
+    networks: list[_Network] = []
+    refuse: tuple[str, ...] = ()
     with contextlib.suppress(ComposeError):
         addresses, others = _beside(project, containers)
-        until = time.gmtime(time.time() + _IN_THEIR_PLACE_SECONDS)
-        while_young = ("-m", "time", "--datestop", time.strftime("%Y-%m-%dT%H:%M:%S", until))
-        filters = _filters(project, others) if addresses else []
-        for filter_ in filters:
-            # One that has ended meanwhile asks nobody.
-            with contextlib.suppress(ComposeError):
-                filter_.add("OUTPUT", "-d", ",".join(addresses), *_NEW, *while_young, *_REFUSE)
-    try:
-        yield
-    finally:
-        for filter_ in filters:
-            with contextlib.suppress(ComposeError):
-                filter_.clear("OUTPUT")
+        refuse = ("OUTPUT", "-d", ",".join(addresses), *_NEW)
+        networks = _networks(project, others) if addresses else []
+    long = _until(_IN_THEIR_PLACE_SECONDS)
+    for network in networks:
+        # One that has ended meanwhile asks nobody.
+        with contextlib.suppress(ComposeError):
+            network.add(*refuse, *long)
+    yield
+    short = _until(seconds)
+    for network in networks:
+        with contextlib.suppress(ComposeError):
+            network.add(*refuse, *short)
+            network.remove(*refuse, *long)
+
+
+def _until(seconds: float) -> tuple[str, ...]:
+    """The end of a rule that holds for so long, and for the rest of that second."""
+    end = time.gmtime(time.time() + seconds)
+    return ("-m", "time", "--datestop", time.strftime("%Y-%m-%dT%H:%M:%S", end), *_REFUSE)
 
 
 def accept_new(project: Project, containers: t.Sequence[str], staying: t.Sequence[str]) -> None:
-    """Take back what a killed run has left: ``staying`` accept, and none of the project refuses."""
+    """Take back what an earlier run has left, killed or not.
+
+    ``staying`` accept, and nobody beside any of ``containers`` refuses in the place of others.
+    """
     with contextlib.suppress(ComposeError):
-        for filter_ in _filters(project, staying):
-            filter_.clear("INPUT")
-        for filter_ in _filters(project, containers):
-            filter_.clear("OUTPUT")
+        for network in _networks(project, staying):
+            network.clear("INPUT")
+    with contextlib.suppress(ComposeError):
+        _addresses, others = _beside(project, containers)
+        for network in _networks(project, [*containers, *others]):
+            network.clear("OUTPUT")
 
 
 def _beside(project: Project, containers: t.Sequence[str]) -> tuple[list[str], list[str]]:
     """Addresses of containers, and the containers that share a network with one of them."""
+    if not containers:
+        return [], []
     described = json.loads(project.run("inspect", "--type", "container", *containers))
     ends = [end for one in described for end in one["NetworkSettings"]["Networks"].values()]
     addresses = [end["IPAddress"] for end in ends if end.get("IPAddress")]
@@ -99,15 +131,24 @@ def _beside(project: Project, containers: t.Sequence[str]) -> tuple[list[str], l
 
 
 @dataclass(frozen=True)
-class _Filter:
-    """The packet filter in the network of one container."""
+class _Network:
+    """The network of one container, and its packet filter."""
 
     nsenter: Project
-    network: str
+    pid: str
+
+    def is_connected(self) -> bool:
+        """Whether somebody is connected to what it listens on, or has not got all of an answer."""
+        tables = (_read(Path("/proc", self.pid, "net", name)) for name in ("tcp", "tcp6"))
+        return any(peers(table) for table in tables)
 
     def add(self, chain: str, *rule: str) -> None:
         """Before all others."""
         self._iptables("-I", chain, *rule)
+
+    def remove(self, chain: str, *rule: str) -> None:
+        """Of which it is known that it is there."""
+        self._iptables("-D", chain, *rule)
 
     def clear(self, chain: str) -> None:
         """Remove what is ours."""
@@ -117,24 +158,46 @@ class _Filter:
                 self._iptables("-D", *rule)
 
     def _iptables(self, *arguments: str) -> str:
-        return self.nsenter.run(
-            self.network, "iptables", "--wait", "5", *arguments, timeout=_SECONDS
-        )
+        network = f"--net=/proc/{self.pid}/ns/net"
+        return self.nsenter.run(network, "iptables", "--wait", "5", *arguments, timeout=_SECONDS)
 
 
-def _filters(project: Project, containers: t.Sequence[str]) -> list[_Filter]:
-    """Of each container that runs; raises ComposeError where one is out of reach."""
+def _networks(project: Project, containers: t.Sequence[str]) -> list[_Network]:
+    """Of each that has one of its own; raises ComposeError where one is out of reach."""
     if not containers:
         return []
     host = project.docker_host or os.environ.get("DOCKER_HOST", "")
     if host and not host.startswith("unix:"):
         raise ComposeError("the Engine is on another host")
-    text = project.run("inspect", "--format", "{{.State.Pid}} {{.Id}}", *containers)
-    processes = [line.split() for line in text.splitlines()]
-    for pid, container in processes:
+    wanted = "{{.State.Pid}} {{.Id}} {{.HostConfig.NetworkMode}}"
+    nsenter, found = replace(project, docker="nsenter"), []
+    for line in project.run("inspect", "--format", wanted, *containers).splitlines():
+        pid, container, mode = line.split()
         _require_own(pid, container)
-    nsenter = replace(project, docker="nsenter")
-    return [_Filter(nsenter, f"--net=/proc/{pid}/ns/net") for pid, _container in processes]
+        if mode != "host" and not mode.startswith("container:"):
+            found.append(_Network(nsenter, pid))
+    return found
+
+
+def peers(table: str) -> list[str]:
+    """Who still wants something of what listens, from the text of ``/proc/net/tcp`` or ``tcp6``."""
+    rows = [line.split()[1:4] for line in table.splitlines()[1:]]
+    listening = {local.rpartition(":")[2] for local, _peer, state in rows if state == _LISTEN}
+    return [
+        peer
+        for local, peer, state in rows
+        if state in _WITH_A_PEER
+        and local.rpartition(":")[2] in listening
+        and local.rpartition(":")[0] not in _LOOPBACK
+    ]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        # It has ended, or its network has no IPv6.
+        return ""
 
 
 def _require_own(pid: str, container: str) -> None:

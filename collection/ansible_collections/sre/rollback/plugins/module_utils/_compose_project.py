@@ -16,6 +16,9 @@ import typing as t
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.sre.rollback.plugins.module_utils._docker_health_check import (
+    health_check_command,
+)
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 
 _LABEL = "com.docker.compose."
@@ -37,7 +40,8 @@ class Container:
     reference: str
     image_id: str
     running: bool
-    health_test: tuple[str, ...]
+    #: The command of its own health check; empty where it has none.
+    health_check: tuple[str, ...]
     health: str
     exit_code: int
     restarts: int
@@ -220,7 +224,7 @@ def container_from(found: t.Mapping[str, t.Any]) -> Container:
         reference=config["Image"],
         image_id=found["Image"],
         running=state["Running"] and not state.get("Restarting", False),
-        health_test=tuple((config.get("Healthcheck") or {}).get("Test") or ()),
+        health_check=health_check_command(config),
         health=(state.get("Health") or {}).get("Status", ""),
         exit_code=state.get("ExitCode", 0),
         restarts=found.get("RestartCount", 0),

@@ -59,7 +59,7 @@ def _wait_for(
 ) -> None:
     began, held, said = time.monotonic(), 0, "it has not answered yet"
     first = _running(project, name)
-    test = _command(first)
+    test = first.health_check
     while not ended.is_set():
         asked = time.monotonic()
         if test:
@@ -102,15 +102,6 @@ def _last_words(project: Project, container: Container) -> str:
         .splitlines()
     )
     return f": {lines[-1][:200]}" if lines else ""
-
-
-def _command(container: Container) -> list[str]:
-    test = container.health_test
-    if not test or test[0] == "NONE":
-        return []
-    if test[0] == "CMD-SHELL":
-        return ["/bin/sh", "-c", *test[1:]]
-    return list(test[1:])
 
 
 def _run(

@@ -162,12 +162,18 @@ def switch(order: Order, found: Found, names: t.Sequence[str]) -> str:
 
 
 def can_overlap(service: Service) -> bool:
-    """Whether two generations of its containers can run at once: no name and no port is fixed."""
+    """Whether two generations of its containers can run at once: no name and no port is fixed.
+
+    One in the network of the host or of another service has its ports there.
+    """
     definition = service.definition
     ports = any(str(port.get("published") or "") for port in definition.get("ports") or ())
     networks = definition.get("networks") or {}
     addresses = any((each or {}).get("ipv4_address") for each in networks.values())
-    return bool(service.alive) and not (definition.get("container_name") or ports or addresses)
+    mode = str(definition.get("network_mode") or "")
+    shared = mode == "host" or mode.startswith(("service:", "container:"))
+    fixed = definition.get("container_name") or ports or addresses or shared
+    return bool(service.alive) and not fixed
 
 
 def state_in_words(order: Order, names: t.Iterable[str]) -> str:
@@ -284,14 +290,12 @@ def _retire(order: Order, gone: t.Sequence[str]) -> str:
     if not gone:
         return ""
     time.sleep(order.drain)
-    why = refuse_new(order.project, gone)
+    why = refuse_new(order.project, gone, seconds=order.drain)
     if why:
         _remove(order, gone)
         return why
-    time.sleep(order.drain)
-    with refused_in_their_place(order.project, gone):
+    with refused_in_their_place(order.project, gone, seconds=order.drain):
         _remove(order, gone)
-        time.sleep(order.drain)
     return ""
 
 

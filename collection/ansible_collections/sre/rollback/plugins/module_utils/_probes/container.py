@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.sre.rollback.plugins.module_utils._docker_health_check import (
+    health_check_command,
+)
 from ansible_collections.sre.rollback.plugins.module_utils._probes.base import (
     Context,
     Kind,
@@ -40,6 +43,7 @@ def _options() -> dict[str, t.Any]:
             "default": "required",
             "choices": ["required", "if_defined"],
         },
+        "early_health_check": {"type": "bool", "default": True},
     }
 
 
@@ -65,7 +69,11 @@ def prepare(options: Options, _context: Context) -> Probe:
             title = known.get("Name", container).lstrip("/")
             require_running(known["State"], title)
             _require_same_start(known["State"], title, started_at)
-            require_healthy(known["State"].get("Health"), title, options["health_check"])
+            health = known["State"].get("Health")
+            early = options["early_health_check"] and is_starting(health)
+            if early and _passes_early(engine, known, title, leash):
+                continue
+            require_healthy(health, title, options["health_check"])
 
     return probe
 
@@ -104,6 +112,29 @@ def _require_same_start(state: Known, title: str, started_at: dict[str, str]) ->
     if before != now:
         started_at[title] = now
         raise ProbeFailedError(f"{title} was restarted since the last look")
+
+
+def is_starting(health: Known | None) -> bool:
+    """Whether the Engine has no verdict of the container's own health check yet."""
+    return (health or {}).get("Status") == "starting"
+
+
+def _passes_early(engine: DockerEngine, known: Known, title: str, leash: Leash) -> bool:
+    """Run the health check now; False where it has no command. Raises ProbeInconclusiveError.
+
+    One that fails says nothing yet: the Engine would forgive it, too, while it is starting.
+    """
+    command = health_check_command(known["Config"])
+    if not command:
+        return False
+    code, output = engine.execute(known["Id"], command, leash)
+    if code != 0:
+        last = (output.strip().splitlines() or ["nothing"])[-1][:200]
+        raise ProbeInconclusiveError(
+            f"{title} is still in the start period of its health check, which ended with exit code "
+            f"{code} just now and said: {last}"
+        )
+    return True
 
 
 def require_healthy(health: Known | None, title: str, demand: str) -> None:

@@ -10,6 +10,7 @@ PRIVATE: for this collection only; can have breaking changes without notice.
 from __future__ import annotations
 
 import json
+import struct
 import typing as t
 import urllib.parse
 
@@ -67,20 +68,43 @@ class DockerEngine:
             raise ProbeInconclusiveError("more was logged since the last look than can be read")
         return answer.body
 
-    def _json(self, path: str, leash: Leash) -> t.Any:
+    def execute(self, name: str, command: t.Sequence[str], leash: Leash) -> tuple[int, str]:
+        """Run a command in a container: its exit code, and what it wrote to both streams."""
+        streams = {"AttachStdout": True, "AttachStderr": True}
+        path = f"/containers/{urllib.parse.quote(name, safe='')}/exec"
+        made = self._json(path, leash, post={"Cmd": list(command), **streams})
+        started = f"/exec/{made['Id']}"
+        answer = self._ask(f"{started}/start", leash, post={"Detach": False, "Tty": False})
+        output = b"".join(unframed(answer.body)).decode("utf-8", "replace")
+        return int(self._json(f"{started}/json", leash)["ExitCode"]), output
+
+    def _json(self, path: str, leash: Leash, *, post: t.Mapping[str, t.Any] | None = None) -> t.Any:
         try:
-            return json.loads(self._ask(path, leash).body)
+            return json.loads(self._ask(path, leash, post=post).body)
         except ValueError:
             raise ProbeInconclusiveError("Docker did not answer in JSON") from None
 
-    def _ask(self, path: str, leash: Leash) -> Answer:
-        request = prepare_request({"unix_socket": self._socket}, url=f"http://docker{path}")
+    def _ask(self, path: str, leash: Leash, *, post: t.Mapping[str, t.Any] | None = None) -> Answer:
+        options = {"unix_socket": self._socket, "method": "GET" if post is None else "POST"}
+        request = prepare_request(options, url=f"http://docker{path}", body=post)
         try:
             answer = fetch(request, leash)
         except ProbeFailedError as exc:
             raise ProbeInconclusiveError(f"Docker cannot be asked: {exc}") from exc
         if answer.status == 404:
             raise ProbeFailedError("there is no such container")
-        if answer.status != 200:
+        if answer.status not in (200, 201):
             raise ProbeInconclusiveError(f"Docker answered with HTTP status {answer.status}")
         return answer
+
+
+def unframed(raw: bytes) -> t.Iterator[bytes]:
+    """The payloads of Docker's frames: stream, three zeros, the length, the payload."""
+    position = 0
+    while position < len(raw):
+        header = raw[position : position + 8]
+        if len(header) < 8 or header[1:4] != b"\0\0\0" or header[0] > 2:
+            raise ProbeInconclusiveError("Docker sent output that cannot be read")
+        (size,) = struct.unpack("!I", header[4:])
+        yield raw[position + 8 : position + 8 + size]
+        position += 8 + size

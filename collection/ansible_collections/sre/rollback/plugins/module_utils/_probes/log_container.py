@@ -10,7 +10,6 @@ PRIVATE: for this collection only; can have breaking changes without notice.
 from __future__ import annotations
 
 import re
-import struct
 import typing as t
 from datetime import datetime, timezone
 
@@ -20,7 +19,10 @@ from ansible_collections.sre.rollback.plugins.module_utils._probes.base import (
     ProbeFailedError,
     ProbeInconclusiveError,
 )
-from ansible_collections.sre.rollback.plugins.module_utils._probes.docker_api import DockerEngine
+from ansible_collections.sre.rollback.plugins.module_utils._probes.docker_api import (
+    DockerEngine,
+    unframed,
+)
 from ansible_collections.sre.rollback.plugins.module_utils._probes.log_file import Line
 
 _STAMP = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z ?(.*)$", re.DOTALL)
@@ -56,18 +58,6 @@ class ContainerLog:
             # Asked again, Docker repeats the lines of the last moment.
             self._last = max(stamp for stamp, _line in lines)
             self._since = max(line.at for _stamp, line in lines)
-
-
-def unframed(raw: bytes) -> t.Iterator[bytes]:
-    """The payloads of Docker's frames: stream, three zeros, the length, the payload."""
-    position = 0
-    while position < len(raw):
-        header = raw[position : position + 8]
-        if len(header) < 8 or header[1:4] != b"\0\0\0" or header[0] > 2:
-            raise ProbeInconclusiveError("Docker sent a log that cannot be read")
-        (size,) = struct.unpack("!I", header[4:])
-        yield raw[position + 8 : position + 8 + size]
-        position += 8 + size
 
 
 def parse_lines(text: str) -> t.Iterator[tuple[str, float, str]]:
