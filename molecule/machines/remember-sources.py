@@ -23,7 +23,8 @@ def remembered(source, compile_it):
     try:
         with open(name, "rb") as file:  # noqa: PTH123
             return marshal.loads(file.read())  # noqa: S302 - root wrote it, as with every .pyc
-    except OSError:
+    # One that was written just before the machine lost its power is empty.
+    except (OSError, EOFError, ValueError, TypeError):
         code = compile_it()
     if os.geteuid() == 0:
         new = f"{name}.{os.getpid()}"
