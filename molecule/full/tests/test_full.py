@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from urllib.request import urlopen
 
+from testinfra import get_host
+
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 FOLDER = CACHE / "rollback-playbook" / "vm" / "drill-full"
 testinfra_hosts = [f"ssh://db1?ssh_config={FOLDER}/ssh_config&controlpath={FOLDER}/db1.ssh"]
@@ -32,6 +34,14 @@ def _decision():
 def test_users_see_the_good_release_and_the_price_of_the_backup():
     with urlopen("http://127.0.0.1:10481/price", timeout=60) as answer:
         assert json.load(answer) == {"release": "1.0.0", "cents": 1200}
+
+
+def test_work_tree_is_that_of_the_good_release():
+    server = get_host(f"ssh://app1?ssh_config={FOLDER}/ssh_config&controlpath={FOLDER}/app1.ssh")
+    with server.sudo():
+        assert server.check_output("git -C /srv/shop describe --tags --exact-match") == "1.0.0"
+        assert server.check_output("git -C /srv/shop status --porcelain -uno") == ""
+    assert server.service("shop").is_running
 
 
 def test_the_schema_is_the_one_of_the_backup(host):

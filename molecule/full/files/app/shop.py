@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import redis
 
-RELEASE = Path(__file__).resolve().parent.name
+RELEASE = Path(__file__).with_name("version").read_text().strip()
 CACHE = redis.Redis.from_url(os.environ["SHOP_CACHE"])
 PAGE = "page:price"
 
