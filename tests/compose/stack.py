@@ -175,6 +175,11 @@ class Stack:
         lines = [each for pid in self.pids("proxy", "store") for each in filtered(pid, "OUTPUT")]
         return [line for line in lines if "REJECT" in line]
 
+    def health(self, service: str) -> list[str]:
+        """What the Engine calls each of its containers."""
+        ids = self.containers(service)[service]
+        return docker("inspect", "--format", "{{.State.Health.Status}}", *ids).split()
+
     def pids(self, *services: str) -> list[str]:
         """The first process of each of their containers."""
         containers = [each for ids in self.containers(*services).values() for each in ids]

@@ -110,6 +110,30 @@ def test_killed_while_others_refuse_for_what_is_gone_the_next_run_takes_that_bac
     stack.wait_for(200)
 
 
+@pytest.mark.parametrize(
+    ("labels", "more"),
+    [
+        pytest.param("{traefik.enable: 'true'}", {}, id="labels tell"),
+        pytest.param("{}", {"wait_healthy": True}, id="it is asked for"),
+    ],
+)
+def test_old_containers_stay_until_the_engine_calls_the_new_ones_healthy_where_proxies_ask_it(
+    stack: Stack, run_module: RunModule, images: Images, labels: str, more: dict[str, Any]
+) -> None:
+    """It does so after an interval of five seconds; they answer long before."""
+    stack.compose_file = stack.compose_file.replace(
+        "image: shop/web", f"labels: {labels}\n    image: shop/web"
+    )
+    stack.write()
+    stack.deploy(web="1.0.0")
+    stack.wait_for(200)
+    args = order(stack, images=images(web="1.1.0"), strategy="overlap", drain=0, **more)
+    result = run_module("compose_release", args)
+    assert result["changed"], result
+    assert stack.images("web") == {"shop/web:1.1.0"}
+    assert stack.health("web") == ["healthy", "healthy"]
+
+
 @pytest.mark.parametrize("mode", ["host", "service:store"])
 def test_host_is_never_made_to_refuse_for_a_container_in_its_network(
     stack: Stack, run_module: RunModule, images: Images, mode: str

@@ -33,16 +33,25 @@ _CHECK_SECONDS = 30.0
 _AT_ONCE = 8
 
 
-def wait_ready(project: Project, names: t.Iterable[str], *, timeout: float) -> None:
+def wait_ready(
+    project: Project,
+    names: t.Iterable[str],
+    *,
+    timeout: float,
+    called_healthy: t.Collection[str] = (),
+) -> None:
     """Wait until each container (name or id) is ready; ``timeout`` is in seconds for all of them.
 
-    Raises ComposeError with what it said last when one has ended or time is up.
+    Those in ``called_healthy`` are ready when the Engine calls them healthy, too. Raises
+    ComposeError with what it said last when one has ended or time is up.
     """
     deadline, ended = time.monotonic() + timeout, threading.Event()
 
     def wait_for(name: str) -> None:
         try:
             _wait_for(project, name, deadline, timeout, ended)
+            if name in called_healthy:
+                _wait_for_engine(project, name, deadline, timeout, ended)
         except ComposeError:
             # The others are not waited for any more.
             ended.set()
@@ -77,6 +86,22 @@ def _wait_for(
         # Asking takes the processor from what is to get ready.
         took = time.monotonic() - asked
         ended.wait(_PERIOD if held else min(max(_PERIOD, 2 * took), _LONGEST_PERIOD))
+
+
+def _wait_for_engine(
+    project: Project, name: str, deadline: float, timeout: float, ended: threading.Event
+) -> None:
+    while not ended.is_set():
+        container = _running(project, name)
+        # None at all where it has no health check.
+        if container.health in ("healthy", ""):
+            return
+        if container.health == "unhealthy" or time.monotonic() > deadline:
+            raise ComposeError(
+                f"container {container.name} passes its health check when we run it, but Docker "
+                f"called it {container.health} and not healthy within {timeout:g} s"
+            )
+        ended.wait(_PERIOD)
 
 
 def _running(project: Project, name: str, *, restarts: int | None = None) -> Container:

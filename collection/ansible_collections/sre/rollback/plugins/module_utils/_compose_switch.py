@@ -40,6 +40,8 @@ _HEAD = (
 )
 #: Compose starts containers one after another where it has to; this much time for all of them.
 UP_SECONDS = 300.0
+#: Labels for a proxy that sends nothing to what the Engine does not call healthy.
+_HEALTH_IS_FOLLOWED_BY = ("traefik.",)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Order:
     timeout: float
     reload: tuple[tuple[str, ...], ...] = ()
     drain: float = 0.0
+    #: Whether proxies ask the Engine which containers are healthy; None where labels tell.
+    wait_healthy: bool | None = None
     remove_orphans: bool = False
     remove_volumes: bool = False
 
@@ -275,7 +279,14 @@ def _overlap(order: Order, found: Found, names: t.Sequence[str]) -> str:
         if each.service in names and each.image_id == order.images[each.service].id
     ]
     try:
-        wait_ready(order.project, new, timeout=order.timeout)
+        wait_ready(
+            order.project,
+            new,
+            timeout=order.timeout,
+            called_healthy=[
+                each.id for each in now if _has_to_be_called_healthy(order, found, each.service)
+            ],
+        )
         _tell_proxies(order)
     except ComposeError:
         fresh = [each for each in new if each not in before]
@@ -283,6 +294,13 @@ def _overlap(order: Order, found: Found, names: t.Sequence[str]) -> str:
             order.project.run("rm", "--force", "--volumes", *fresh, fails=False)
         raise
     return _retire(order, [each for name in names for each in old[name]])
+
+
+def _has_to_be_called_healthy(order: Order, found: Found, service: str) -> bool:
+    if order.wait_healthy is not None or service not in found.services:
+        return bool(order.wait_healthy)
+    labels = found.services[service].definition.get("labels") or {}
+    return any(str(label).startswith(_HEALTH_IS_FOLLOWED_BY) for label in labels)
 
 
 def _retire(order: Order, gone: t.Sequence[str]) -> str:

@@ -40,7 +40,8 @@ options:
       - With V(recreate), the containers of each service are replaced.
       - With V(overlap), new containers are started beside the old ones, and those are stopped when
         the new ones are healthy. When they do not get healthy they are taken away, and the old ones
-        go on. A service with a fixed container name, port or address is recreated.
+        go on. A service with a fixed container name, port or address, or in the network of the
+        host or of another service, is recreated.
       - With V(all), the whole project goes down and up.
     type: str
     choices: [recreate, overlap, all]
@@ -60,11 +61,20 @@ options:
     description:
       - Seconds in which proxies learn of the new containers (V(overlap)), longer than they keep a
         name's addresses. Then the old ones refuse new connections, so that proxies turn to the new
-        ones at once, and are stopped when as many seconds have passed again.
+        ones at once, and are stopped when nobody is connected to them any more, or when as many
+        seconds have passed again. For as long once more, what shares a network with them refuses in
+        their place.
       - Refusing needs root, C(nsenter) and C(iptables) on the host of the Engine. Without them the
         old ones are stopped at once, with a warning.
     type: float
     default: 3
+  wait_healthy:
+    description:
+      - Whether the Engine itself has to call the new containers healthy before the old ones go
+        (V(overlap)), which takes an interval of their health check. That is what a proxy needs
+        which asks the Engine for healthy containers.
+      - When it is not given, it is done for services that have labels of Traefik.
+    type: bool
   remove_orphans:
     description: Remove containers of services that the Compose files do not have any more.
     type: bool
@@ -179,6 +189,7 @@ def order_from(params: t.Mapping[str, t.Any]) -> Order:
         timeout=params["timeout"],
         reload=tuple(tuple(map(str, command)) for command in params["reload"]),
         drain=params["drain"],
+        wait_healthy=params["wait_healthy"],
         remove_orphans=params["remove_orphans"],
         remove_volumes=params["remove_volumes"],
     )
@@ -200,7 +211,7 @@ def require_confirmed(params: t.Mapping[str, t.Any], found: Found) -> None:
 
 def undo_of(params: t.Mapping[str, t.Any], found: Found, changes: t.Sequence[str]) -> t.Any:
     """Volumes that were deleted do not come back, and are not deleted again."""
-    names = [*connection_spec(), "override", "timeout", "reload", "drain"]
+    names = [*connection_spec(), "override", "timeout", "reload", "drain", "wait_healthy"]
     images = {
         name: {"reference": current.reference, "id": current.image_id}
         for name in changes
@@ -278,6 +289,7 @@ def argument_spec() -> dict:
         "timeout": {"type": "float", "default": 60},
         "reload": {"type": "list", "elements": "list", "default": []},
         "drain": {"type": "float", "default": 3},
+        "wait_healthy": {"type": "bool"},
         "remove_orphans": {"type": "bool", "default": False},
         "remove_volumes": {"type": "bool", "default": False},
         "remove_volumes_of": {"type": "str", "default": ""},
