@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ["ANSIBLE_CONFIG"] = str(Path(__file__).with_name("ansible.cfg"))
@@ -31,3 +32,14 @@ pytest_plugins = [
     "tests.unleash",
     "tests.module_places",
 ]
+
+#: Folders whose files take minutes come first: at the end, one process would wait for the other.
+_LONGEST_FIRST = ("e2e", "compose", "integration", "unit")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files; tests of one file stay as they are."""
+    places = {name: place for place, name in enumerate(_LONGEST_FIRST)}
+    here = Path(__file__).parent
+    items.sort(key=lambda item: places.get(item.path.relative_to(here).parts[0], len(places)))

@@ -94,6 +94,14 @@ def test_a_failure_before_anything_was_touched_is_a_refusal_with_the_reason() ->
     assert outcome.summary == "Declare, db: held by ann; nothing was changed"
 
 
+def test_that_nothing_was_changed_is_said_once() -> None:
+    words = "there is no Compose file in /srv. Nothing was changed."
+    outcome = decide(_scenario(), _progress("Declare", fail=words), _result(2))
+
+    assert outcome.exit_code is ExitCode.REFUSED
+    assert outcome.summary == f"Declare, db: {words}"
+
+
 def test_a_failure_after_breakers_were_opened_says_what_is_done_and_what_is_not() -> None:
     outcome = decide(_scenario(), _progress("Prepare", fail="the dump is cut short."), _result(2))
 
@@ -104,19 +112,32 @@ def test_a_failure_after_breakers_were_opened_says_what_is_done_and_what_is_not(
 
 
 @pytest.mark.parametrize(
-    ("undo", "code"), [({"module": "x", "args": {}}, ExitCode.FAILED), (None, ExitCode.REFUSED)]
+    ("action", "result", "begun"),
+    [
+        pytest.param("sre.rollback.x", {"undo": {"module": "x"}}, True, id="tells its undo"),
+        pytest.param("sre.rollback.x", {}, False, id="would tell its undo"),
+        pytest.param("ansible.builtin.command", {"changed": True}, True, id="a program ran"),
+        pytest.param("ansible.builtin.command", {"changed": False}, False, id="it only asked"),
+        pytest.param("ansible.builtin.systemd_service", {}, True, id="does not say"),
+        pytest.param("community.docker.docker_image", {"changed": False}, True, id="cannot say"),
+        pytest.param("ansible.builtin.assert", {}, False, id="changes nothing"),
+        pytest.param("fail", {}, False, id="changes nothing, short name"),
+    ],
 )
-def test_a_step_that_failed_half_way_is_never_called_nothing(undo: Any, code: ExitCode) -> None:
-    """A module that tells how to take back what failed had begun it."""
+def test_a_step_that_failed_half_way_is_never_called_nothing(
+    action: str, result: dict[str, Any], *, begun: bool
+) -> None:
     progress = Progress()
     progress.observe("phase.started", "", {"name": "Switch"})
-    failed = {"status": "failed", "task": "x", "result": {"msg": "the disk is full", "undo": undo}}
-    progress.observe("task.finished", "web1", failed)
+    failed = {"status": "failed", "task": "x", "action": action}
+    progress.observe(
+        "task.finished", "web1", {**failed, "result": {"msg": "the disk is full", **result}}
+    )
 
     outcome = decide(_scenario(), progress, _result(2))
 
-    assert outcome.exit_code is code
-    assert ("nothing was changed" in outcome.summary) is (undo is None)
+    assert outcome.exit_code is (ExitCode.FAILED if begun else ExitCode.REFUSED)
+    assert ("nothing was changed" in outcome.summary) is not begun
 
 
 def test_phases_that_no_host_was_left_for_are_not_done_and_users_are_told_of() -> None:

@@ -15,6 +15,7 @@ from rollback_playbook.cli.plan_text import plan_lines
 from rollback_playbook.plan.history import Drill, History
 from rollback_playbook.plan.hosts import ResolvedHosts
 from rollback_playbook.plan.making import make_plan
+from rollback_playbook.plan.steps import planned_steps
 
 _GROUPS = {"app": ("web1", "web2"), "database": ("db1",), "cache": ("c1",), "proxy": ("edge1",)}
 _HISTORY = History(
@@ -69,6 +70,17 @@ def test_plan_has_every_step_with_its_hosts_its_time_and_its_undo() -> None:
     assert plan["hosts"] == ["c1", "db1", "edge1", "web1", "web2"]
     assert len(plan["fingerprint"]) == 8
     assert json.loads(json.dumps(plan)) == plan
+
+
+def test_task_that_only_looks_or_decides_is_nothing_to_undo() -> None:
+    scenario = find("gradual", [bundled_playbooks()])
+    undo = {step.name: step.undo for step in planned_steps(scenario) if step.phase == "Switch"}
+
+    assert undo == {
+        "Hosts of this batch are known": "",
+        "Target release runs, one part after the other": "yes",
+        "No more hosts were lost than the failure budget allows": "",
+    }
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 from rollback_playbook.catalogue.scenarios import Scenario
 from rollback_playbook.errors import ExitCode
+from rollback_playbook.events.actions import says_what_it_had_begun
 from rollback_playbook.events.phases import CHANGING_PHASES
 from rollback_playbook.execution.runner import RunResult
 
@@ -94,7 +95,7 @@ class Progress:
         if data.get("action") == LOCK and status not in _BAD:
             self.locked = bool((data.get("result") or {}).get("holder"))
         self.acted[self.phase] = self.acted.get(self.phase, False) or status != "skipped"
-        if status == "changed" or (status in _BAD and _had_begun(data)):
+        if status == "changed" or (status in _BAD and self._may_have_changed(data)):
             self.changed.add(self.phase)
         if status in _BAD and not data.get("ignored"):
             self.failures.append(
@@ -106,10 +107,13 @@ class Progress:
                 )
             )
 
-
-def _had_begun(data: Mapping[str, Any]) -> bool:
-    """Whether a task that failed says how to take back what it had begun."""
-    return bool((data.get("result") or {}).get("undo"))
+    def _may_have_changed(self, data: Mapping[str, Any]) -> bool:
+        """Whether a task that failed had begun to change something, or does not say."""
+        result = data.get("result") or {}
+        if result.get("undo") or result.get("changed"):
+            return True
+        silent = data["status"] == "failed" and not says_what_it_had_begun(str(data.get("action")))
+        return silent and self.phase in CHANGING_PHASES
 
 
 def failure_message(data: Mapping[str, Any]) -> str:
@@ -178,9 +182,9 @@ def decide(
             _go_on(scenario, incident),
         )
     if not progress.production_changed:
-        return Outcome(
-            "refused", ExitCode.REFUSED, f"{_why(progress, result)}; nothing was changed"
-        )
+        why = _why(progress, result)
+        said = "nothing was changed" in why.lower()
+        return Outcome("refused", ExitCode.REFUSED, why if said else f"{why}; nothing was changed")
     return Outcome(
         "failed",
         ExitCode.FAILED,

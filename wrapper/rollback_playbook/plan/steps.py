@@ -11,6 +11,7 @@ from typing import Any
 from rollback_playbook.catalogue.collection import bundled_playbooks
 from rollback_playbook.catalogue.plays import read_plays
 from rollback_playbook.catalogue.scenarios import Scenario
+from rollback_playbook.events.actions import is_harmless
 from rollback_playbook.events.phases import CHANGING_PHASES
 
 _COLLECTION = "sre.rollback."
@@ -48,7 +49,7 @@ def planned_steps(scenario: Scenario) -> Iterator[PlannedStep]:
                 name=str(task.get("name", role)),
                 role=role,
                 hosts=_group_in(task) or hosts,
-                undo=_undo_of(str(play["name"]), role),
+                undo=_undo_of(str(play["name"]), role, task),
             )
 
 
@@ -71,8 +72,9 @@ def _group_in(task: Mapping[str, Any]) -> str:
     return ""
 
 
-def _undo_of(phase: str, role: str) -> str:
-    if phase not in CHANGING_PHASES or role in _HARMLESS:
+def _undo_of(phase: str, role: str, task: Mapping[str, Any]) -> str:
+    harmless = role in _HARMLESS or (not role and any(map(is_harmless, task)))
+    if phase not in CHANGING_PHASES or harmless:
         return ""
     return "yes" if role and _has_undo(role) else "no"
 
