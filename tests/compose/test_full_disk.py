@@ -6,9 +6,10 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.compose.conftest import MakeEnvironment
@@ -136,6 +137,22 @@ def run_until(shop: Environment, phase: str, act: Callable[[], object]) -> Run:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    act()
+    # Filling a disk takes as long as a phase.
+    with standing_still(process.pid):
+        act()
     output, _ = process.communicate(timeout=300)
     return Run(process.returncode, output)
+
+
+@contextmanager
+def standing_still(pid: int) -> Iterator[None]:
+    """A process, and all that it has started."""
+    first = psutil.Process(pid)
+    stopped = [first, *first.children(recursive=True)]
+    for process in stopped:
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
+    yield
+    for process in stopped:
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
