@@ -197,6 +197,10 @@ class Project:
         if len(found) == len(wanted):
             return dict(zip(wanted, found))
         # One is not there, and the answer does not say which.
+        named = {name: image for image in found for name in (image.id, *image.tags, *image.digests)}
+        matched = {each: named[each] for each in wanted if each in named}
+        if len(matched) == len(found):
+            return matched
         singly = (self.images(each) for each in wanted if len(wanted) > 1)
         return {reference: image for each in singly for reference, image in each.items()}
 

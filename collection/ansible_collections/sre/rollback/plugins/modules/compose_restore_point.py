@@ -74,6 +74,7 @@ tags:
 import json
 import re
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -81,6 +82,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sre.rollback.plugins.module_utils import _atomic_file, _evidence
 from ansible_collections.sre.rollback.plugins.module_utils._compose_project import (
+    Container,
     Project,
     connection_spec,
     project_from,
@@ -90,6 +92,8 @@ from ansible_collections.sre.rollback.plugins.module_utils._errors import Rollba
 
 _RELEASE = "release.json"
 _STATE = "containers.json"
+#: Logs that are asked for at the same time.
+_AT_ONCE = 4
 
 
 def write_release(params: t.Mapping[str, t.Any]) -> list[str]:
@@ -125,10 +129,15 @@ def give_tags(project: Project, params: t.Mapping[str, t.Any]) -> bool:
 
 def evidence(project: Project, lines: int) -> t.Iterator[tuple[str, bytes]]:
     """The log of every container, then the state of all; raises RollbackError."""
-    containers = project.containers(project.model()["name"])
-    for container in containers:
-        log = project.run("logs", "--timestamps", "--tail", str(lines), container.id, joined=True)
-        yield f"{container.name}.log", log.encode()
+    containers = project.containers(project.name or project.model()["name"])
+
+    def log_of(container: Container) -> bytes:
+        asked = ("logs", "--timestamps", "--tail", str(lines), container.id)
+        return project.run(*asked, joined=True).encode()
+
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        for container, log in zip(containers, pool.map(log_of, containers)):
+            yield f"{container.name}.log", log
     state = json.dumps([asdict(container) for container in containers], indent=2)
     yield _STATE, state.encode()
 
