@@ -134,6 +134,25 @@ def test_old_containers_stay_until_the_engine_calls_the_new_ones_healthy_where_p
     assert stack.health("web") == ["healthy", "healthy"]
 
 
+def test_new_containers_that_are_healthy_once_and_no_more_are_taken_away(
+    stack: Stack, run_module: RunModule, images: Images
+) -> None:
+    once = "healthcheck: {test: ['CMD-SHELL', 'test ! -e /tmp/asked && : >/tmp/asked']}"
+    stack.compose_file = stack.compose_file.replace(
+        "image: shop/web", f"{once}\n    image: shop/web"
+    )
+    stack.write()
+    stack.deploy(web="1.0.0")
+    stack.wait_for(200)
+    before = stack.everything()
+    args = order(stack, images=images(web="1.1.0"), strategy="overlap", drain=1, timeout=5)
+    result = run_module("compose_release", args)
+    assert result["failed"]
+    assert "was not healthy within 5 s" in result["msg"]
+    assert sorted(stack.everything()) == sorted(before)
+    assert stack.get() == (200, "1.0.0")
+
+
 @pytest.mark.parametrize("mode", ["host", "service:store"])
 def test_host_is_never_made_to_refuse_for_a_container_in_its_network(
     stack: Stack, run_module: RunModule, images: Images, mode: str

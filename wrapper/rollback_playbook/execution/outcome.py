@@ -182,9 +182,9 @@ def decide(
             _go_on(scenario, incident),
         )
     if not progress.production_changed:
-        why = _why(progress, result)
-        said = "nothing was changed" in why.lower()
-        return Outcome("refused", ExitCode.REFUSED, why if said else f"{why}; nothing was changed")
+        # Many a module says so, too.
+        why = _why(progress, result).removesuffix(". Nothing was changed")
+        return Outcome("refused", ExitCode.REFUSED, f"{why}; nothing was changed")
     return Outcome(
         "failed",
         ExitCode.FAILED,

@@ -22,6 +22,7 @@ import os
 import shlex
 import time
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,6 +38,8 @@ _REFUSE = ("-j", "REJECT", "--reject-with", "tcp-reset")
 _FROM_OUTSIDE = ("INPUT", "!", "-i", "lo", *_NEW, *_REFUSE)
 _SECONDS = 10.0
 _PERIOD = 0.05
+#: Networks whose rules are changed at the same time.
+_AT_ONCE = 4
 #: States of ``/proc/net/tcp`` (include/net/tcp_states.h): all in which the peer may still want
 #: something. TIME_WAIT, CLOSE and FIN_WAIT2 are not among them: there it has got all.
 _LISTEN = "0A"
@@ -57,8 +60,7 @@ def refuse_new(project: Project, containers: t.Sequence[str], *, seconds: float)
         networks = _networks(project, containers)
         if len(networks) < len(containers):
             return "it shares its network with the host or with another container"
-        for network in networks:
-            network.add(*_FROM_OUTSIDE)
+        _on_each(networks, lambda network: network.add(*_FROM_OUTSIDE))
     except ComposeError as exc:
         return str(exc)
     deadline = time.monotonic() + seconds
@@ -85,16 +87,20 @@ def refused_in_their_place(
         refuse = ("OUTPUT", "-d", ",".join(addresses), *_NEW)
         networks = _networks(project, others) if addresses else []
     long = _until(_IN_THEIR_PLACE_SECONDS)
-    for network in networks:
+
+    def begin(network: _Network) -> None:
         # One that has ended meanwhile asks nobody.
         with contextlib.suppress(ComposeError):
             network.add(*refuse, *long)
-    yield
-    short = _until(seconds)
-    for network in networks:
+
+    def end(network: _Network) -> None:
         with contextlib.suppress(ComposeError):
-            network.add(*refuse, *short)
+            network.add(*refuse, *_until(seconds))
             network.remove(*refuse, *long)
+
+    _on_each(networks, begin)
+    yield
+    _on_each(networks, end)
 
 
 def _until(seconds: float) -> tuple[str, ...]:
@@ -109,12 +115,11 @@ def accept_new(project: Project, containers: t.Sequence[str], staying: t.Sequenc
     ``staying`` accept, and nobody beside any of ``containers`` refuses in the place of others.
     """
     with contextlib.suppress(ComposeError):
-        for network in _networks(project, staying):
-            network.clear("INPUT")
+        _on_each(_networks(project, staying), lambda network: network.clear("INPUT"))
     with contextlib.suppress(ComposeError):
         _addresses, others = _beside(project, containers)
-        for network in _networks(project, [*containers, *others]):
-            network.clear("OUTPUT")
+        beside = _networks(project, [*containers, *others])
+        _on_each(beside, lambda network: network.clear("OUTPUT"))
 
 
 def _beside(project: Project, containers: t.Sequence[str]) -> tuple[list[str], list[str]]:
@@ -190,6 +195,12 @@ def peers(table: str) -> list[str]:
         and local.rpartition(":")[2] in listening
         and local.rpartition(":")[0] not in _LOOPBACK
     ]
+
+
+def _on_each(networks: t.Sequence[_Network], act: t.Callable[[_Network], None]) -> None:
+    """At the same time, since each is a program that runs; raises what one of them raised."""
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        list(pool.map(act, networks))
 
 
 def _read(path: Path) -> str:

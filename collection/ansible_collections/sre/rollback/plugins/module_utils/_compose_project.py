@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import typing as t
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from ansible_collections.sre.rollback.plugins.module_utils._errors import Rollba
 
 _LABEL = "com.docker.compose."
 _QUESTION_SECONDS = 60.0
+#: Bytes without which no container starts: its log, its state, and a layer of its own.
+_ROOM = 1 << 20
 
 
 class ComposeError(RollbackError):
@@ -96,7 +99,27 @@ class Project:
             argv += [word for value in values for word in (option, value)]
         if self.name:
             argv += ["--project-name", self.name]
-        return self.run(*argv, *arguments, timeout=timeout)
+        try:
+            return self.run(*argv, *arguments, timeout=timeout)
+        except ComposeError as exc:
+            full = self._full_disk(str(exc))
+            if not full:
+                raise
+            raise ComposeError(f"{str(exc).rstrip('.')}. {full}", **exc.result) from exc
+
+    def _full_disk(self, words: str) -> str:
+        """What Docker does not always say of itself when it fails for want of room."""
+        host = self.docker_host or os.environ.get("DOCKER_HOST", "")
+        if "no space left on device" in words or (host and not host.startswith("unix:")):
+            return ""
+        try:
+            root = self.run("info", "--format", "{{.DockerRootDir}}", fails=False).strip()
+            free = shutil.disk_usage(root).free
+        except (ComposeError, OSError):
+            return ""
+        return (
+            f"The disk of Docker is full ({root}): no space left on device" if free < _ROOM else ""
+        )
 
     def _files(self, override: str) -> list[str]:
         folder = Path(self.directory)

@@ -25,9 +25,8 @@ from ansible_collections.sre.rollback.plugins.module_utils._compose_project impo
 
 _PERIOD = 0.2
 _LONGEST_PERIOD = 2.0
-_IN_A_ROW = 2
 #: A container without a health check has to run for so long.
-_SETTLED_SECONDS = 3.0
+SETTLED_SECONDS = 3.0
 _CHECK_SECONDS = 30.0
 #: Containers that are asked at the same time.
 _AT_ONCE = 8
@@ -38,23 +37,26 @@ def wait_ready(
     names: t.Iterable[str],
     *,
     timeout: float,
+    in_a_row: int = 2,
+    settled: float = SETTLED_SECONDS,
     called_healthy: t.Collection[str] = (),
 ) -> None:
     """Wait until each container (name or id) is ready; ``timeout`` is in seconds for all of them.
 
-    Those in ``called_healthy`` are ready when the Engine calls them healthy, too. Raises
+    Its health check has to hold so many times in a row; one without any has to run for ``settled``
+    seconds. Those in ``called_healthy`` are ready when the Engine calls them healthy, too. Raises
     ComposeError with what it said last when one has ended or time is up.
     """
-    deadline, ended = time.monotonic() + timeout, threading.Event()
+    wait = _Wait(project, timeout, in_a_row, settled)
 
     def wait_for(name: str) -> None:
         try:
-            _wait_for(project, name, deadline, timeout, ended)
+            wait.until_ready(name)
             if name in called_healthy:
-                _wait_for_engine(project, name, deadline, timeout, ended)
+                wait.until_called_healthy(name)
         except ComposeError:
             # The others are not waited for any more.
-            ended.set()
+            wait.ended.set()
             raise
 
     wanted = list(names)
@@ -63,45 +65,53 @@ def wait_ready(
             each.result()
 
 
-def _wait_for(
-    project: Project, name: str, deadline: float, timeout: float, ended: threading.Event
-) -> None:
-    began, held, said = time.monotonic(), 0, "it has not answered yet"
-    first = _running(project, name)
-    test = first.health_check
-    while not ended.is_set():
-        asked = time.monotonic()
-        if test:
-            good, said = _run(project, first, test, deadline)
-            held = held + 1 if good else 0
-        # One that answers in between runs; whether it has been started again is seen at the end.
-        if not held or held >= _IN_A_ROW:
-            _running(project, name, restarts=first.restarts)
-        if held >= _IN_A_ROW or (not test and time.monotonic() - began >= _SETTLED_SECONDS):
-            return
-        if time.monotonic() > deadline:
-            raise ComposeError(
-                f"container {first.name} was not healthy within {timeout:g} s: {said}"
-            )
-        # Asking takes the processor from what is to get ready.
-        took = time.monotonic() - asked
-        ended.wait(_PERIOD if held else min(max(_PERIOD, 2 * took), _LONGEST_PERIOD))
+class _Wait:
+    """For several containers, from now on."""
 
+    def __init__(self, project: Project, timeout: float, in_a_row: int, settled: float) -> None:
+        self.ended = threading.Event()
+        self._project = project
+        self._timeout = timeout
+        self._in_a_row = in_a_row
+        self._settled = settled
+        self._began = time.monotonic()
 
-def _wait_for_engine(
-    project: Project, name: str, deadline: float, timeout: float, ended: threading.Event
-) -> None:
-    while not ended.is_set():
-        container = _running(project, name)
-        # None at all where it has no health check.
-        if container.health in ("healthy", ""):
-            return
-        if container.health == "unhealthy" or time.monotonic() > deadline:
-            raise ComposeError(
-                f"container {container.name} passes its health check when we run it, but Docker "
-                f"called it {container.health} and not healthy within {timeout:g} s"
+    def until_ready(self, name: str) -> None:
+        began, held, said = time.monotonic(), 0, "it has not answered yet"
+        first = _running(self._project, name)
+        test = first.health_check
+        while not self.ended.is_set():
+            asked = time.monotonic()
+            if test:
+                good, said = _run(self._project, first, test, self._began + self._timeout)
+                held = held + 1 if good else 0
+            # One that answers in between runs; whether it was started again is seen at the end.
+            if not held or held >= self._in_a_row:
+                _running(self._project, name, restarts=first.restarts)
+            if held >= self._in_a_row or (not test and asked - began >= self._settled):
+                return
+            self._require_time(first, f"was not healthy within {self._timeout:g} s: {said}")
+            # Asking takes the processor from what is to get ready.
+            took = time.monotonic() - asked
+            self.ended.wait(_PERIOD if held else min(max(_PERIOD, 2 * took), _LONGEST_PERIOD))
+
+    def until_called_healthy(self, name: str) -> None:
+        while not self.ended.is_set():
+            container = _running(self._project, name)
+            # None at all where it has no health check.
+            if container.health in ("healthy", ""):
+                return
+            words = (
+                f"passes its health check when we run it, but Docker calls it {container.health}"
             )
-        ended.wait(_PERIOD)
+            if container.health == "unhealthy":
+                raise ComposeError(f"container {container.name} {words}")
+            self._require_time(container, f"{words} after {self._timeout:g} s")
+            self.ended.wait(_PERIOD)
+
+    def _require_time(self, container: Container, words: str) -> None:
+        if time.monotonic() > self._began + self._timeout:
+            raise ComposeError(f"container {container.name} {words}")
 
 
 def _running(project: Project, name: str, *, restarts: int | None = None) -> Container:

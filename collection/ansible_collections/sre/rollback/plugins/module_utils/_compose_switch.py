@@ -278,22 +278,29 @@ def _overlap(order: Order, found: Found, names: t.Sequence[str]) -> str:
         for each in now
         if each.service in names and each.image_id == order.images[each.service].id
     ]
+    gone = [each for name in names for each in old[name]]
     try:
         wait_ready(
             order.project,
             new,
             timeout=order.timeout,
+            in_a_row=1,
             called_healthy=[
                 each.id for each in now if _has_to_be_called_healthy(order, found, each.service)
             ],
         )
         _tell_proxies(order)
+        learning = time.monotonic()
+        # Twice more, while proxies learn of them: they stay ready.
+        wait_ready(order.project, new, timeout=order.timeout, settled=0.0)
+        if gone:
+            time.sleep(max(0.0, learning + order.drain - time.monotonic()))
     except ComposeError:
         fresh = [each for each in new if each not in before]
         if fresh:
             order.project.run("rm", "--force", "--volumes", *fresh, fails=False)
         raise
-    return _retire(order, [each for name in names for each in old[name]])
+    return _retire(order, gone)
 
 
 def _has_to_be_called_healthy(order: Order, found: Found, service: str) -> bool:
@@ -304,10 +311,9 @@ def _has_to_be_called_healthy(order: Order, found: Found, service: str) -> bool:
 
 
 def _retire(order: Order, gone: t.Sequence[str]) -> str:
-    """Proxies ask the new ones, then the old ones refuse, then they go; words where they cannot."""
+    """The old ones refuse, finish what they have begun, and go; words where they cannot refuse."""
     if not gone:
         return ""
-    time.sleep(order.drain)
     why = refuse_new(order.project, gone, seconds=order.drain)
     if why:
         _remove(order, gone)

@@ -96,6 +96,7 @@ git_revision:
 """
 
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -118,6 +119,9 @@ from ansible_collections.sre.rollback.plugins.module_utils._compose_target impor
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 
 Images = t.Dict[str, t.Tuple[str, str]]
+
+#: Services whose image is looked for at the same time.
+_AT_ONCE = 4
 
 
 def chosen_services(
@@ -150,11 +154,16 @@ def find_targets(
             "--to VERSION, or mark it good again."
         )
     targets = {}
-    for name, service in services.items():
-        if entry is not None and name not in (entry.get("images") or {}) and not named:
-            continue
+    # A registry may take its time, for each of them.
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        asked = {
+            name: pool.submit(choose, project, service, version=version, entry=entry)
+            for name, service in services.items()
+            if entry is None or name in (entry.get("images") or {}) or named
+        }
+    for name, answer in asked.items():
         try:
-            target = choose(project, service, version=version, entry=entry)
+            target = answer.result()
         except ComposeError:
             # A version that some services do not have is that of the others.
             if named or entry is not None:
