@@ -11,6 +11,7 @@ runbook says ``restart``, since a restart goes on with the bad image.
 
 The scripts wait until Docker calls the containers healthy, which it does when their health check
 has run for the first time, after its interval: 5 seconds here, and then Docker's default of 30.
+Ours runs the command of the health check itself.
 """
 
 from __future__ import annotations
