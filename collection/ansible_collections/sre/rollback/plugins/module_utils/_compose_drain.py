@@ -99,8 +99,10 @@ def refused_in_their_place(
             network.remove(*refuse, *long)
 
     _on_each(networks, begin)
-    yield
-    _on_each(networks, end)
+    try:
+        yield
+    finally:
+        _on_each(networks, end)
 
 
 def _until(seconds: float) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._compose_project impo
 _PERIOD = 0.2
 _LONGEST_PERIOD = 2.0
 #: A container without a health check has to run for so long.
-SETTLED_SECONDS = 3.0
+_SETTLED_SECONDS = 3.0
 _CHECK_SECONDS = 30.0
 #: Containers that are asked at the same time.
 _AT_ONCE = 8
@@ -38,7 +38,7 @@ def wait_ready(
     *,
     timeout: float,
     in_a_row: int = 2,
-    settled: float = SETTLED_SECONDS,
+    settled: float = _SETTLED_SECONDS,
     called_healthy: t.Collection[str] = (),
 ) -> None:
     """Wait until each container (name or id) is ready; ``timeout`` is in seconds for all of them.
