@@ -28,7 +28,9 @@ from openfeature.contrib.provider.flagd.config import ResolverType
 provider = FlagdProvider(
     resolver_type=ResolverType.FILE, offline_flag_source_path=sys.argv[1]
 )
-api.set_provider(provider)
+# Not before it has read the file: until then it answers with the default, and a file that
+# changes between its reading and its look at the file's time is never read again.
+api.set_provider_and_wait(provider)
 for line in sys.stdin:
     value = api.get_client().get_boolean_value(line.strip(), default_value=True)
     print(value, flush=True)
