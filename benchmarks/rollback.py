@@ -2,12 +2,16 @@
 
     python benchmarks/rollback.py [ROUNDS]
 
-The same project, the same bad release: orders fail, everything else works. Two figures of each way.
-How long orders failed from Enter on, and for how long users were without what had worked all the
-time, which is what the rollback itself costs them. The scripts are those of the runbook for an
-emergency and for a gradual rollback, with three changes: they run without a question, the good
-version is written into ``.env`` first, and the gradual one says ``up --detach --no-deps`` where the
-runbook says ``restart``, since a restart goes on with the bad image.
+The same project, the same bad release: orders fail, everything else works. How long it takes from
+Enter until the way itself knows that the system is healthy, how long orders fail meanwhile, and for
+how long users are without what had worked all the time, which is what the rollback itself costs
+them. A script knows it when it ends. Ours does when its gate has passed in Verify; after it the run
+goes on to see that it holds (for ``verify_hold`` seconds, 1 here), and to close the incident.
+
+The scripts are those of the runbook for an emergency and for a gradual rollback, with three changes:
+they run without a question, the good version is written into ``.env`` first, and the gradual one says
+``up --detach --no-deps`` where the runbook says ``restart``, since a restart goes on with the bad
+image.
 
 The scripts wait until Docker calls the containers healthy, which it does when their health check
 has run for the first time, after its interval: 5 seconds here, and then Docker's default of 30.
@@ -16,6 +20,7 @@ Ours runs the command of the health check itself.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -23,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,7 +36,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.compose import engine
-from tests.compose.environment import Environment
+from tests.compose.environment import Environment, Run
 from tests.compose.load import Load
 from tests.compose.stack import COMPOSE_FILE, Stack, free_port
 
@@ -65,6 +71,7 @@ class Figures:
     """Of one rollback, in seconds."""
 
     command: float
+    healthy: float
     orders_back: float
     outage: float
     #: The longest that a user waited for a right answer meanwhile.
@@ -120,43 +127,50 @@ def _variables(stack: Stack) -> dict[str, Any]:
 
 
 def _measure(stack: Stack, shop: Environment, rounds: int) -> None:
-    ways: dict[str, Callable[[], None]] = {
+    ways: dict[str, Callable[[], float]] = {
         "the runbook's emergency script": lambda: _script(stack, _EMERGENCY),
-        "application": lambda: _run(shop, "application"),
+        "application": lambda: _rolled_back(shop, "application"),
         "the runbook's gradual script": lambda: _script(stack, _GRADUAL),
-        "gradual": lambda: _run(shop, "gradual"),
+        "gradual": lambda: _rolled_back(shop, "gradual"),
     }
     found: dict[str, list[Figures]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, act in ways.items():
             found[name].append(_once(stack, act))
     print(f"three services, median of {rounds} rounds, seconds")
-    columns = ("orders_back", "command", "outage", "slowest")
+    columns = ("healthy", "command", "orders_back", "outage", "slowest")
     print(f"{'':32}" + "".join(f"{name.replace('_', ' '):>13}" for name in columns), flush=True)
     for name, each in found.items():
         medians = (median(getattr(figures, what) for figures in each) for what in columns)
         print(f"{name:32}" + "".join(f"{figure:13.2f}" for figure in medians))
 
 
-def _once(stack: Stack, act: Callable[[], None]) -> Figures:
-    """The bad release is deployed, and then rolled back, while users ask."""
+def _once(stack: Stack, act: Callable[[], float]) -> Figures:
+    """The bad release is deployed, and then rolled back, while users ask.
+
+    ``act`` returns when it knew that the system was healthy, in seconds since the epoch.
+    """
     stack.deploy(**dict.fromkeys(_SERVICES, _BAD))
     stack.wait_for(500, _ORDERS)
     stack.wait_for(200, "/")
     with Load(stack, "/") as others, Load(stack, _ORDERS, users=2) as orders:
         time.sleep(1)
         entered, clock = time.time(), time.monotonic()
-        act()
+        healthy = act() - entered
         command = time.monotonic() - clock
         time.sleep(2)
     failed = [each.ended for each in orders.samples() if each.status != 200]
     served = [each.seconds for each in others.samples() if each.good and each.at > entered]
     return Figures(
-        command, max(failed) - entered, others.seen(since=entered).seconds, max(served, default=0)
+        command,
+        healthy,
+        max(failed) - entered,
+        others.seen(since=entered).seconds,
+        max(served, default=0),
     )
 
 
-def _script(stack: Stack, text: str) -> None:
+def _script(stack: Stack, text: str) -> float:
     """As the operator of the runbook: the last known good configuration, then the script."""
     stack.variables.update({name.upper(): _GOOD for name in _SERVICES})
     stack.write()
@@ -164,12 +178,26 @@ def _script(stack: Stack, text: str) -> None:
     subprocess.run(
         ["bash", "-c", text], cwd=stack.folder, env=environment, check=True, capture_output=True
     )
+    return time.time()
 
 
-def _run(shop: Environment, scenario: str) -> None:
+def _rolled_back(shop: Environment, scenario: str) -> float:
+    """The moment at which the gate had passed, as the record has it."""
+    incident = shop.state.parent / "state" / "incidents" / _run(shop, scenario).incident
+    events = map(json.loads, (incident / "events.jsonl").read_text().splitlines())
+    passed = (
+        each["time"]
+        for each in events
+        if each["type"] == "phase.finished" and each["data"]["name"] == "Verify"
+    )
+    return datetime.fromisoformat(next(passed)).timestamp()
+
+
+def _run(shop: Environment, scenario: str) -> Run:
     done = shop.run(scenario, "--reason", "benchmark", "--yes")
     if done.code != 0:
         raise RuntimeError(done.output)
+    return done
 
 
 if __name__ == "__main__":

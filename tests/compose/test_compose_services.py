@@ -61,6 +61,19 @@ def test_service_that_does_not_get_healthy_is_named_with_its_reason(
     assert "was not healthy within 3 s" in result["msg"]
 
 
+def test_container_that_listens_nowhere_is_ready_by_its_own_check(
+    stack: Stack, run_module: RunModule
+) -> None:
+    check = "    healthcheck: {test: [CMD, /bin/busybox, 'true'], interval: 1h}\n"
+    stack.compose_file = stack.compose_file.replace("  store:\n", f"  store:\n{check}")
+    stack.write()
+    stack.deploy()
+
+    result = run_module("compose_services", wish(stack, ["api", "store"], "restarted", timeout=30))
+
+    assert result["changes"] == ["api", "store"]
+
+
 def test_name_that_is_no_service_is_refused(stack: Stack, run_module: RunModule) -> None:
     before = stack.containers()
     result = run_module("compose_services", wish(stack, ["apii"], "stopped"))

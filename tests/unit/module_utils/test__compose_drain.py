@@ -1,58 +1,52 @@
-"""Who is still connected to a container that is to go, from what the kernel says."""
+"""Neighbours that refuse in the place of containers that go."""
 
 from __future__ import annotations
 
 import pytest
 
-from ansible_collections.sre.rollback.plugins.module_utils._compose_drain import peers
-
-_HEAD = (
-    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout\n"
-)
-#: Of port 8000, on every address.
-_LISTENS = ("00000000:1F40", "00000000:0000", "0A")
-_HERE, _PEER = "030012AC:1F40", "020012AC:B3E4"
+from ansible_collections.sre.rollback.plugins.module_utils import _compose_drain as drain
+from ansible_collections.sre.rollback.plugins.module_utils._compose_project import Project
 
 
-def table(*rows: tuple[str, str, str]) -> str:
-    lines = (
-        f"{number:4}: {local} {peer} {state} 0:0 00:00000000 00000000 0 0\n"
-        for number, (local, peer, state) in enumerate(rows)
-    )
-    return _HEAD + "".join(lines)
+class Neighbour:
+    """The packet filter of one, as a list of its rules."""
+
+    def __init__(self) -> None:
+        self.rules: list[tuple[str, ...]] = []
+
+    def add(self, *rule: str) -> None:
+        self.rules.insert(0, rule)
+
+    def remove(self, *rule: str) -> None:
+        self.rules.remove(rule)
 
 
-@pytest.mark.parametrize(
-    ("state", "wants"),
-    [
-        pytest.param("01", True, id="established"),
-        pytest.param("03", True, id="being accepted"),
-        pytest.param("08", True, id="has asked and closed its half"),
-        pytest.param("04", True, id="has not got all of the answer"),
-        pytest.param("05", False, id="has got all of it"),
-        pytest.param("06", False, id="was connected before"),
-    ],
-)
-def test_peer_counts_while_it_may_want_something(state: str, *, wants: bool) -> None:
-    assert peers(table(_LISTENS, (_HERE, _PEER, state))) == ([_PEER] if wants else [])
+@pytest.fixture
+def neighbour(monkeypatch: pytest.MonkeyPatch) -> Neighbour:
+    """The only one of the containers that go."""
+    only = Neighbour()
+    monkeypatch.setattr(drain, "_beside", lambda *_: (["172.18.0.3"], ["proxy"]))
+    monkeypatch.setattr(drain, "_networks", lambda *_: [only])
+    return only
 
 
-def test_connection_that_the_container_made_itself_does_not_count() -> None:
-    assert peers(table(_LISTENS, ("030012AC:D431", "050012AC:1538", "01"))) == []
+@pytest.mark.parametrize("stopped", [True, False])
+def test_neighbour_refuses_for_a_minute_at_most_and_then_only_for_as_long_as_was_asked(
+    neighbour: Neighbour, *, stopped: bool
+) -> None:
+    class StopFailedError(Exception):
+        pass
 
+    try:
+        with drain.refused_in_their_place(Project("/srv/shop"), ["old"], seconds=3):
+            (meanwhile,) = neighbour.rules
+            if not stopped:
+                raise StopFailedError
+    except StopFailedError:
+        assert not stopped
 
-@pytest.mark.parametrize(
-    "local",
-    [
-        "0100007F:1F40",
-        "0000000000000000FFFF00000100007F:1F40",
-        "00000000000000000000000001000000:1F40",
-    ],
-)
-def test_its_own_health_check_does_not_count(local: str) -> None:
-    assert peers(table(_LISTENS, (local, _PEER, "01"))) == []
-
-
-def test_nobody_is_connected_where_there_is_no_such_table() -> None:
-    assert peers("") == []
-    assert peers(_HEAD) == []
+    (afterwards,) = neighbour.rules
+    ends = [rule[rule.index("--datestop") + 1] for rule in (afterwards, meanwhile)]
+    assert ends == sorted(ends)
+    assert ends[0] != ends[1]
+    assert "172.18.0.3" in afterwards

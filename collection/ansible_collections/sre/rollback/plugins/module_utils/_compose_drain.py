@@ -30,6 +30,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._compose_project impo
     ComposeError,
     Project,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._tcp_sockets import peers, tables_of
 
 _MARK = "rollback-playbook"
 _NEW = ("-p", "tcp", "--syn", "-m", "comment", "--comment", _MARK)
@@ -40,12 +41,6 @@ _SECONDS = 10.0
 _PERIOD = 0.05
 #: Networks whose rules are changed at the same time.
 _AT_ONCE = 4
-#: States of ``/proc/net/tcp`` (include/net/tcp_states.h): all in which the peer may still want
-#: something. TIME_WAIT, CLOSE and FIN_WAIT2 are not among them: there it has got all.
-_LISTEN = "0A"
-_WITH_A_PEER = frozenset({"01", "03", "04", "08", "09", "0B", "0C"})
-#: 127.0.0.1, the same within IPv6, and ::1, as that file writes them on a little-endian machine.
-_LOOPBACK = frozenset({"0100007F", f"{0:016}FFFF00000100007F", f"{0:024}01000000"})
 #: Refusing in the place of others ends by itself, since a later container may get the address.
 _IN_THEIR_PLACE_SECONDS = 60
 
@@ -146,8 +141,7 @@ class _Network:
 
     def is_connected(self) -> bool:
         """Whether somebody is connected to what it listens on, or has not got all of an answer."""
-        tables = (_read(Path("/proc", self.pid, "net", name)) for name in ("tcp", "tcp6"))
-        return any(peers(table) for table in tables)
+        return any(peers(table) for table in tables_of(self.pid))
 
     def add(self, chain: str, *rule: str) -> None:
         """Before all others."""
@@ -186,31 +180,10 @@ def _networks(project: Project, containers: t.Sequence[str]) -> list[_Network]:
     return found
 
 
-def peers(table: str) -> list[str]:
-    """Who still wants something of what listens, from the text of ``/proc/net/tcp`` or ``tcp6``."""
-    rows = [line.split()[1:4] for line in table.splitlines()[1:]]
-    listening = {local.rpartition(":")[2] for local, _peer, state in rows if state == _LISTEN}
-    return [
-        peer
-        for local, peer, state in rows
-        if state in _WITH_A_PEER
-        and local.rpartition(":")[2] in listening
-        and local.rpartition(":")[0] not in _LOOPBACK
-    ]
-
-
 def _on_each(networks: t.Sequence[_Network], act: t.Callable[[_Network], None]) -> None:
     """At the same time, since each is a program that runs; raises what one of them raised."""
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         list(pool.map(act, networks))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        # It has ended, or its network has no IPv6.
-        return ""
 
 
 def _require_own(pid: str, container: str) -> None:

@@ -49,6 +49,8 @@ class Container:
     exit_code: int
     restarts: int
     created: str
+    #: Of its first process, as the Engine's host numbers it; 0 while it does not run.
+    pid: int
 
     @property
     def alive(self) -> bool:
@@ -205,10 +207,14 @@ class Project:
         all_of_them = [container_from(each) for each in found if not _is_one_off(each)]
         return sorted(all_of_them, key=lambda each: each.created)
 
-    def container(self, name: str) -> Container | None:
-        """The container of this name or id; None when it is gone."""
-        found = json.loads(self.run("inspect", "--type", "container", name, fails=False) or "[]")
-        return container_from(found[0]) if found else None
+    def described(self, names: t.Sequence[str]) -> dict[str, Container]:
+        """The containers by what was asked for, name or id; those that are gone are left out."""
+        if not names:
+            return {}
+        text = self.run("inspect", "--type", "container", *names, fails=False)
+        found = [container_from(each) for each in json.loads(text or "[]")]
+        by_name = {name: each for each in found for name in (each.id, each.name)}
+        return {name: by_name[name] for name in names if name in by_name}
 
     def images(self, *references: str) -> dict[str, Image]:
         """The images on this host by what was asked for; what is not there is left out."""
@@ -256,6 +262,7 @@ def container_from(found: t.Mapping[str, t.Any]) -> Container:
         exit_code=state.get("ExitCode", 0),
         restarts=found.get("RestartCount", 0),
         created=found["Created"],
+        pid=state.get("Pid", 0),
     )
 
 

@@ -5,31 +5,41 @@
 """Whether containers are ready, by their own health check, and as soon as they are.
 
 The Engine runs a health check for the first time after its interval, which may be half a minute.
-Here its command is run at once and again until it holds.
+Here its command is run as soon as something listens, and again until it holds: running it takes the
+processor from what is to get ready.
 
 PRIVATE: for this collection only; can have breaking changes without notice.
 """
 
 from __future__ import annotations
 
-import threading
+import os
 import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
 
 from ansible_collections.sre.rollback.plugins.module_utils._compose_project import (
     ComposeError,
     Container,
     Project,
 )
+from ansible_collections.sre.rollback.plugins.module_utils._tcp_sockets import (
+    listening,
+    tables_of,
+)
 
 _PERIOD = 0.2
 _LONGEST_PERIOD = 2.0
+_LOOK_PERIOD = 0.05
+#: Until something listens; then the health check is run, whatever it is about.
+_BEGIN_SECONDS = 1.0
 #: A container without a health check has to run for so long.
 _SETTLED_SECONDS = 3.0
 _CHECK_SECONDS = 30.0
-#: Containers that are asked at the same time.
-_AT_ONCE = 8
+#: Health checks that run at the same time; each of them needs a processor.
+_AT_ONCE = max(2, os.cpu_count() or 1)
 
 
 def wait_ready(
@@ -47,86 +57,125 @@ def wait_ready(
     seconds. Those in ``called_healthy`` are ready when the Engine calls them healthy, too. Raises
     ComposeError with what it said last when one has ended or time is up.
     """
-    wait = _Wait(project, timeout, in_a_row, settled)
-
-    def wait_for(name: str) -> None:
-        try:
-            wait.until_ready(name)
-            if name in called_healthy:
-                wait.until_called_healthy(name)
-        except ComposeError:
-            # The others are not waited for any more.
-            wait.ended.set()
-            raise
-
-    wanted = list(names)
-    with ThreadPoolExecutor(max_workers=max(1, min(len(wanted), _AT_ONCE))) as pool:
-        for each in [pool.submit(wait_for, name) for name in wanted]:
-            each.result()
-
-
-class _Wait:
-    """For several containers, from now on."""
-
-    def __init__(self, project: Project, timeout: float, in_a_row: int, settled: float) -> None:
-        self.ended = threading.Event()
-        self._project = project
-        self._timeout = timeout
-        self._in_a_row = in_a_row
-        self._settled = settled
-        self._began = time.monotonic()
-
-    def until_ready(self, name: str) -> None:
-        began, held, said = time.monotonic(), 0, "it has not answered yet"
-        first = _running(self._project, name)
-        test = first.health_check
-        while not self.ended.is_set():
-            asked = time.monotonic()
-            if test:
-                good, said = _run(self._project, first, test, self._began + self._timeout)
-                held = held + 1 if good else 0
-            # One that answers in between runs; whether it was started again is seen at the end.
-            if not held or held >= self._in_a_row:
-                _running(self._project, name, restarts=first.restarts)
-            if held >= self._in_a_row or (not test and asked - began >= self._settled):
+    began = time.monotonic()
+    waiting = [_Waiting(name, in_a_row, name in called_healthy) for name in names]
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        while True:
+            there = project.described([each.name for each in waiting])
+            for each in waiting:
+                each.see(project, there.get(each.name))
+            now = time.monotonic()
+            waiting = [each for each in waiting if not each.is_ready(now - began >= settled)]
+            if not waiting:
                 return
-            self._require_time(first, f"was not healthy within {self._timeout:g} s: {said}")
+            left = began + timeout - now
+            if left < 0:
+                raise ComposeError(waiting[0].in_words(timeout))
+            asked = [each for each in waiting if each.has_to_answer]
+            _wait_to_listen([each for each in asked if each.listened is None], _BEGIN_SECONDS)
+            began_to_ask = time.monotonic()
+            list(pool.map(_Waiting.ask, asked, repeat(project), repeat(left)))
             # Asking takes the processor from what is to get ready.
-            took = time.monotonic() - asked
-            self.ended.wait(_PERIOD if held else min(max(_PERIOD, 2 * took), _LONGEST_PERIOD))
+            pause = max(_PERIOD, 2 * (time.monotonic() - began_to_ask))
+            failed = [each for each in asked if not each.held]
+            if failed:
+                _wait_to_listen(failed, min(pause, _LONGEST_PERIOD))
+            elif not asked or any(each.has_to_answer for each in asked):
+                time.sleep(_PERIOD)
 
-    def until_called_healthy(self, name: str) -> None:
-        while not self.ended.is_set():
-            container = _running(self._project, name)
-            # None at all where it has no health check.
-            if container.health in ("healthy", ""):
-                return
-            words = (
-                f"passes its health check when we run it, but Docker calls it {container.health}"
+
+def _wait_to_listen(waiting: t.Sequence[_Waiting], seconds: float) -> None:
+    """Until each of them listens where it did not before; for no longer than ``seconds``.
+
+    Of containers of another host nothing is seen; then it takes all of the time.
+    """
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if all(each.listening() not in ([], each.listened) for each in waiting):
+            return
+        time.sleep(_LOOK_PERIOD)
+
+
+@dataclass
+class _Waiting:
+    """For one container; ``name`` may be its id."""
+
+    name: str
+    in_a_row: int
+    #: Whether the Engine has to call it healthy, too.
+    called_healthy: bool
+    now: Container | None = None
+    held: int = 0
+    said: str = "it has not answered yet"
+    #: Where it listened when it was asked last.
+    listened: t.Sequence[str] | None = None
+
+    def see(self, project: Project, now: Container | None) -> None:
+        """As the Engine describes it; raises ComposeError unless it has run all the time."""
+        if now is None:
+            raise ComposeError(f"container {self.name} is gone")
+        again = self.now is not None and self.now.restarts != now.restarts
+        if not now.running or again:
+            what = "keeps ending" if again or now.restarts else "ended"
+            raise ComposeError(
+                f"container {now.name} {what} with exit code {now.exit_code}"
+                + _last_words(project, now)
             )
-            if container.health == "unhealthy":
-                raise ComposeError(f"container {container.name} {words}")
-            self._require_time(container, f"{words} after {self._timeout:g} s")
-            self.ended.wait(_PERIOD)
+        self.now = now
+        if self._health == "unhealthy" and self._waits_for_the_word:
+            raise ComposeError(self.in_words())
 
-    def _require_time(self, container: Container, words: str) -> None:
-        if time.monotonic() > self._began + self._timeout:
-            raise ComposeError(f"container {container.name} {words}")
+    @property
+    def _test(self) -> tuple[str, ...]:
+        return self.now.health_check if self.now else ()
 
+    @property
+    def _health(self) -> str:
+        return self.now.health if self.now else ""
 
-def _running(project: Project, name: str, *, restarts: int | None = None) -> Container:
-    """The container; raises ComposeError when it has ended, or was started again since."""
-    container = project.container(name)
-    if container is None:
-        raise ComposeError(f"container {name} is gone")
-    again = restarts is not None and container.restarts != restarts
-    if container.running and not again:
-        return container
-    what = "keeps ending" if again or container.restarts else "ended"
-    raise ComposeError(
-        f"container {container.name} {what} with exit code {container.exit_code}"
-        + _last_words(project, container)
-    )
+    @property
+    def has_to_answer(self) -> bool:
+        """Whether its own health check has to be run yet."""
+        return bool(self._test) and self.held < self.in_a_row
+
+    @property
+    def _waits_for_the_word(self) -> bool:
+        """Of the Engine, which has none for a container without a health check."""
+        word = self._health in ("healthy", "")
+        return self.called_healthy and not self.has_to_answer and not word
+
+    def is_ready(self, has_settled: bool) -> bool:
+        """``has_settled`` says whether one without a health check has run for long enough."""
+        if self.has_to_answer or self._waits_for_the_word:
+            return False
+        return bool(self._test) or has_settled
+
+    def listening(self) -> list[str]:
+        """Where it listens now; empty where that cannot be seen from here."""
+        pid = self.now.pid if self.now else 0
+        return [each for table in tables_of(pid) for each in listening(table)] if pid else []
+
+    def ask(self, project: Project, seconds: float) -> None:
+        """Run its health check, for no longer than that."""
+        self.listened = self.listening()
+        limit = max(1.0, min(_CHECK_SECONDS, seconds))
+        try:
+            project.run("exec", self.name, *self._test, timeout=limit)
+        except ComposeError as exc:
+            self.held, self.said = 0, f"its health check says: {str(exc).splitlines()[-1][-200:]}"
+        else:
+            self.held += 1
+
+    def in_words(self, seconds: float = 0) -> str:
+        """What it waits for, and for how long it has."""
+        name = self.now.name if self.now else self.name
+        if not self._waits_for_the_word:
+            return f"container {name} was not healthy within {seconds:g} s: {self.said}"
+        after = f" after {seconds:g} s" if seconds else ""
+        return (
+            f"container {name} passes its health check when we run it, but Docker calls it "
+            f"{self._health}{after}"
+        )
 
 
 def _last_words(project: Project, container: Container) -> str:
@@ -137,14 +186,3 @@ def _last_words(project: Project, container: Container) -> str:
         .splitlines()
     )
     return f": {lines[-1][:200]}" if lines else ""
-
-
-def _run(
-    project: Project, container: Container, test: t.Sequence[str], deadline: float
-) -> tuple[bool, str]:
-    left = max(1.0, min(_CHECK_SECONDS, deadline - time.monotonic()))
-    try:
-        project.run("exec", container.id, *test, timeout=left)
-    except ComposeError as exc:
-        return False, f"its health check says: {str(exc).splitlines()[-1][-200:]}"
-    return True, ""

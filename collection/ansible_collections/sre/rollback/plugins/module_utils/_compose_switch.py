@@ -13,6 +13,7 @@ import contextlib
 import json
 import time
 import typing as t
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +28,9 @@ from ansible_collections.sre.rollback.plugins.module_utils._compose_project impo
     Project,
     replicas_of,
     repository_of,
+)
+from ansible_collections.sre.rollback.plugins.module_utils._compose_project import (
+    Image as HostImage,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._compose_ready import wait_ready
 from ansible_collections.sre.rollback.plugins.module_utils._compose_target import (
@@ -75,6 +79,8 @@ class Found:
 
     name: str
     services: t.Mapping[str, Service]
+    #: Those that were asked for and are on the host, by id and by reference.
+    images: t.Mapping[str, HostImage]
 
     def as_result(self) -> dict[str, t.Any]:
         """What runs, by service."""
@@ -91,21 +97,24 @@ class Found:
 
 def look(order: Order) -> Found:
     """The project as it runs; raises ComposeError for services and images that are not there."""
-    name, services = services_of(order.project)
+    wanted = [word for image in order.images.values() for word in (image.id, image.reference)]
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        asked = pool.submit(order.project.images, *wanted)
+        name, services = services_of(order.project)
     unknown = sorted(set(order.images) - set(services))
     if unknown:
         raise ComposeError(
             f"the Compose file has no service {', '.join(unknown)}, only "
             f"{', '.join(sorted(services))}. Nothing was changed."
         )
-    there = order.project.images(*(image.id for image in order.images.values()))
+    there = asked.result()
     for service, image in order.images.items():
         if image.id not in there:
             raise ComposeError(
                 f"image {image.reference} ({image.id[:19]}) for service {service} is not on this "
                 "host. Nothing was changed."
             )
-    return Found(name, services)
+    return Found(name, services, there)
 
 
 def look_again(order: Order, found: Found) -> Found:
@@ -137,29 +146,29 @@ def switch(order: Order, found: Found, names: t.Sequence[str]) -> str:
     """
     order = replace(order, images=named(order, found))
     write_override(order, found)
-    accept_new(
-        order.project,
-        [each.id for service in found.services.values() for each in service.alive],
-        staying=[
-            each.id
-            for name in names
-            for each in found.services[name].alive
-            if each.image_id == order.images[name].id
-        ],
-    )
+    alive = [each.id for service in found.services.values() for each in service.alive]
+    staying = [
+        each.id
+        for name in names
+        for each in found.services[name].alive
+        if each.image_id == order.images[name].id
+    ]
     try:
-        if order.strategy == "all":
-            _all_down_and_up(order, found)
-            return ""
-        overlapped = [
-            name
-            for name in names
-            if order.strategy == "overlap" and can_overlap(found.services[name])
-        ]
-        others = [name for name in names if name not in overlapped]
-        noticed = _overlap(order, found, overlapped) if overlapped else ""
-        if others:
-            _up(order, others, {name: found.services[name].replicas for name in others})
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            # Beside the start of containers, which takes longer.
+            accepted = pool.submit(accept_new, order.project, alive, staying)
+            if order.strategy == "all":
+                _all_down_and_up(order, found)
+                return ""
+            overlapped = [
+                name
+                for name in names
+                if order.strategy == "overlap" and can_overlap(found.services[name])
+            ]
+            others = [name for name in names if name not in overlapped]
+            noticed = _overlap(order, found, overlapped, accepted) if overlapped else ""
+            if others:
+                _up(order, others, {name: found.services[name].replicas for name in others})
     except ComposeError as exc:
         raise ComposeError(f"{exc}. {state_in_words(order, names)}", **exc.result) from exc
     return noticed
@@ -197,10 +206,9 @@ def state_in_words(order: Order, names: t.Iterable[str]) -> str:
 def named(order: Order, found: Found) -> dict[str, Image]:
     """Each image with a name that means it: a tag that has moved on gets one of ours."""
     named = {}
-    known = order.project.images(*(image.reference for image in order.images.values()))
     for service, image in order.images.items():
         reference = image.reference
-        there = known.get(reference)
+        there = found.images.get(reference)
         if reference.startswith("sha256:") or there is None or there.id != image.id:
             repository = repository_of(found.services[service].reference)
             reference = f"{repository}:rollback-{image.id.replace('sha256:', '')[:12]}"
@@ -255,9 +263,10 @@ def _all_down_and_up(order: Order, found: Found) -> None:
     )
 
 
-def _overlap(order: Order, found: Found, names: t.Sequence[str]) -> str:
+def _overlap(order: Order, found: Found, names: t.Sequence[str], accepted: Future[None]) -> str:
     """New containers beside the old ones; those go when the new ones are ready and known.
 
+    ``accepted`` is done when those that stay refuse nobody any more.
     The words say why the old ones could not refuse new connections first, where they could not.
     """
     old, scale = {}, {}
@@ -272,6 +281,7 @@ def _overlap(order: Order, found: Found, names: t.Sequence[str]) -> str:
         scale[name] = len(old[name]) + max(right, wanted)
     before = {each.id for name in names for each in found.services[name].alive}
     _up(order, names, scale, "--no-recreate")
+    accepted.result()
     now = order.project.containers(found.name)
     new = [
         each.id

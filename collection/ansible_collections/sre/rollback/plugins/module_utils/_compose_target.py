@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from ansible_collections.sre.rollback.plugins.module_utils._compose_project import (
@@ -72,9 +73,11 @@ class Service:
 
 def services_of(project: Project) -> tuple[str, dict[str, Service]]:
     """The project's name and its services by name; raises ComposeError."""
-    model = project.model()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        known = pool.submit(project.containers, project.name) if project.name else None
+        model = project.model()
     name = model["name"]
-    containers = project.containers(name)
+    containers = known.result() if known else project.containers(name)
     found = {
         service: Service(
             name=service,

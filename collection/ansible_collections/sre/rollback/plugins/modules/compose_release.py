@@ -94,8 +94,8 @@ extends_documentation_fragment:
   - sre.rollback._attributes.full
   - sre.rollback._compose
 notes:
-  - A health check of a container is run at once and again until it holds, and not only after the
-    interval at which the Engine runs it.
+  - A health check of a container is run as soon as something listens in it, after a second at the
+    latest, and again until it holds, and not only after the interval at which the Engine runs it.
 seealso:
   - module: sre.rollback.compose_release_info
   - module: community.docker.docker_compose_v2

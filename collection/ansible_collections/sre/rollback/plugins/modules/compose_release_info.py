@@ -103,6 +103,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sre.rollback.plugins.module_utils import _release_registry
 from ansible_collections.sre.rollback.plugins.module_utils._compose_project import (
     ComposeError,
+    Image,
     Project,
     connection_spec,
     project_from,
@@ -195,10 +196,10 @@ def _nothing_known(
     )
 
 
-def require_architecture(project: Project, targets: t.Mapping[str, Target]) -> None:
-    """Raises ComposeError for an image that this host cannot run."""
-    engine = project.architecture()
-    images = project.images(*(target.id for target in targets.values()))
+def require_architecture(
+    engine: str, targets: t.Mapping[str, Target], images: t.Mapping[str, Image]
+) -> None:
+    """Raises ComposeError for an image that the Engine cannot run; ``images`` are by their ids."""
     for name, target in targets.items():
         image = images.get(target.id)
         if image is not None and image.architecture not in ("", engine):
@@ -225,7 +226,9 @@ def describe(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The result of the module; raises RollbackError."""
     project = project_from(params)
     registry = _release_registry.read(params["registry"] or "/nonexistent")
-    name, services = services_of(project)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        engine = pool.submit(project.architecture)
+        name, services = services_of(project)
     services = chosen_services(services, params["services"])
     running = {
         each: service.current for each, service in services.items() if service.current is not None
@@ -233,9 +236,10 @@ def describe(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     targets: dict[str, Target] = {}
     if params["target"]:
         targets = find_targets(project, services, registry, params)
-        require_architecture(project, targets)
     now: Images = {each: (c.reference, c.image_id) for each, c in running.items()}
     then: Images = {each: (target.reference, target.id) for each, target in targets.items()}
+    there = project.images(*(image_id for _name, image_id in [*now.values(), *then.values()]))
+    require_architecture(engine.result() if targets else "", targets, there)
     changes = [
         each
         for each in targets
@@ -246,7 +250,6 @@ def describe(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     wanted = in_words(registry, then, of=of) if changes else current
     if changes and current == wanted:
         current, wanted = told_apart(current, now), told_apart(wanted, then)
-    there = project.images(*(image[1] for image in now.values()))
     return {
         "project": name,
         "current": current,

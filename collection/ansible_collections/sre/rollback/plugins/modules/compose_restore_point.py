@@ -146,11 +146,12 @@ def keep(params: t.Mapping[str, t.Any]) -> tuple[bool, list[str]]:
     """Whether anything was done, and the files that were written; raises RollbackError, OSError."""
     project, folder = project_from(params), Path(params["dest"]) / "evidence"
     files = write_release(params)
-    tagged = give_tags(project, params)
-    if not _evidence.is_kept(folder, _STATE):
-        written = _evidence.keep(folder, evidence(project, params["lines"]))
-        files += [f"{folder.name}/{name}" for name in written]
-    return tagged or bool(files), files
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        tagged = pool.submit(give_tags, project, params)
+        if not _evidence.is_kept(folder, _STATE):
+            written = _evidence.keep(folder, evidence(project, params["lines"]))
+            files += [f"{folder.name}/{name}" for name in written]
+    return tagged.result() or bool(files), files
 
 
 def is_kept(params: t.Mapping[str, t.Any]) -> bool:

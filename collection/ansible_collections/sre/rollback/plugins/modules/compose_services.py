@@ -121,7 +121,7 @@ def bring(project: Project, names: t.Sequence[str], state: str, timeout: float) 
     else:
         start = ("up", "--detach", "--no-deps", "--no-build", "--no-recreate", "--pull", "never")
         project.compose(*start, *names, timeout=_SECONDS)
-    running = [each.id for name in names for each in found(project, [name])[name].alive]
+    running = [each.id for service in found(project, names).values() for each in service.alive]
     wait_ready(project, running, timeout=timeout)
 
 
