@@ -8,10 +8,10 @@ how long users are without what had worked all the time, which is what the rollb
 them. A script knows it when it ends. Ours does when its gate has passed in Verify; after it the run
 goes on to see that it holds (for ``verify_hold`` seconds, 1 here), and to close the incident.
 
-The scripts are those of the runbook for an emergency and for a gradual rollback, with three changes:
-they run without a question, the good version is written into ``.env`` first, and the gradual one says
-``up --detach --no-deps`` where the runbook says ``restart``, since a restart goes on with the bad
-image.
+The scripts are those of the runbook for an emergency and for a gradual rollback, with three
+changes: they run without a question, the good version is written into ``.env`` first, and the
+gradual one says ``up --detach --no-deps`` where the runbook says ``restart``, since a restart goes
+on with the bad image.
 
 The scripts wait until Docker calls the containers healthy, which it does when their health check
 has run for the first time, after its interval: 5 seconds here, and then Docker's default of 30.
