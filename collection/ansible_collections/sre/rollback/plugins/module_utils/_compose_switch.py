@@ -13,8 +13,9 @@ import contextlib
 import json
 import time
 import typing as t
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ansible_collections.sre.rollback.plugins.module_utils import _atomic_file
@@ -153,22 +154,25 @@ def switch(order: Order, found: Found, names: t.Sequence[str]) -> str:
         for each in found.services[name].alive
         if each.image_id == order.images[name].id
     ]
+    accept = partial(accept_new, order.project, alive, staying)
     try:
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            # Beside the start of containers, which takes longer.
-            accepted = pool.submit(accept_new, order.project, alive, staying)
-            if order.strategy == "all":
-                _all_down_and_up(order, found)
-                return ""
-            overlapped = [
-                name
-                for name in names
-                if order.strategy == "overlap" and can_overlap(found.services[name])
-            ]
-            others = [name for name in names if name not in overlapped]
-            noticed = _overlap(order, found, overlapped, accepted) if overlapped else ""
-            if others:
-                _up(order, others, {name: found.services[name].replicas for name in others})
+        overlapped = [
+            name
+            for name in names
+            if order.strategy == "overlap" and can_overlap(found.services[name])
+        ]
+        if overlapped:
+            noticed = _overlap(order, found, overlapped, accept)
+        else:
+            # While the containers that it is about are there.
+            accept()
+            noticed = ""
+        if order.strategy == "all":
+            _all_down_and_up(order, found)
+            return ""
+        others = [name for name in names if name not in overlapped]
+        if others:
+            _up(order, others, {name: found.services[name].replicas for name in others})
     except ComposeError as exc:
         raise ComposeError(f"{exc}. {state_in_words(order, names)}", **exc.result) from exc
     return noticed
@@ -263,11 +267,13 @@ def _all_down_and_up(order: Order, found: Found) -> None:
     )
 
 
-def _overlap(order: Order, found: Found, names: t.Sequence[str], accepted: Future[None]) -> str:
+def _overlap(
+    order: Order, found: Found, names: t.Sequence[str], accept: t.Callable[[], None]
+) -> str:
     """New containers beside the old ones; those go when the new ones are ready and known.
 
-    ``accepted`` is done when those that stay refuse nobody any more.
-    The words say why the old ones could not refuse new connections first, where they could not.
+    ``accept`` is called while they start. The words say why the old ones could not refuse new
+    connections first, where they could not.
     """
     old, scale = {}, {}
     for name in names:
@@ -280,7 +286,9 @@ def _overlap(order: Order, found: Found, names: t.Sequence[str], accepted: Futur
         wanted = max(len(old[name]), replicas_of(service.definition))
         scale[name] = len(old[name]) + max(right, wanted)
     before = {each.id for name in names for each in found.services[name].alive}
-    _up(order, names, scale, "--no-recreate")
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        accepted = pool.submit(accept)
+        _up(order, names, scale, "--no-recreate")
     accepted.result()
     now = order.project.containers(found.name)
     new = [
