@@ -70,7 +70,7 @@ def test_overlap_leaves_users_nothing_to_notice(
     It takes seconds to listen, and the proxy has its address from the first moment on.
     """
     drain = 3
-    args = order(stack, images=images(web="1.2.0"), strategy="overlap", drain=drain)
+    args = order(stack, images=images(web="1.2.0"), strategy="overlap", drain=drain, finish=1)
     with Load(stack) as load:
         result = run_module("compose_release", args)
         # For as long as nobody who remembers the old ones may find that they do not answer.
@@ -81,6 +81,7 @@ def test_overlap_leaves_users_nothing_to_notice(
     assert load.seen().requests > 100
     # 502 would be a container that was taken away while nginx still asked it.
     assert load.faults == [], stack.compose("logs", "--timestamps", "proxy")
+    assert result["undo"]["args"]["finish"] == 1
     assert "warnings" not in result
     # By now none of these holds any more.
     ends = [re.findall(r"--datestop (\S+)", line) for line in stack.refusing()]

@@ -1,6 +1,8 @@
-"""Neighbours that refuse in the place of containers that go."""
+"""Containers that refuse before they go, and neighbours that refuse in their place afterwards."""
 
 from __future__ import annotations
+
+import time
 
 import pytest
 
@@ -19,6 +21,9 @@ class Neighbour:
 
     def remove(self, *rule: str) -> None:
         self.rules.remove(rule)
+
+    def is_connected(self) -> bool:
+        return True
 
 
 @pytest.fixture
@@ -50,3 +55,12 @@ def test_neighbour_refuses_for_a_minute_at_most_and_then_only_for_as_long_as_was
     assert ends == sorted(ends)
     assert ends[0] != ends[1]
     assert "172.18.0.3" in afterwards
+
+
+def test_container_to_which_somebody_stays_connected_refuses_and_has_its_time(
+    neighbour: Neighbour,
+) -> None:
+    began = time.monotonic()
+    assert drain.refuse_new(Project("/srv/shop"), ["old"], seconds=0.3) == ""
+    assert time.monotonic() >= began + 0.3
+    assert [rule[0] for rule in neighbour.rules] == ["INPUT"]

@@ -67,7 +67,9 @@ class Order:
     strategy: str
     timeout: float
     reload: tuple[tuple[str, ...], ...] = ()
+    #: Seconds in which proxies learn, and in which the old containers then finish.
     drain: float = 0.0
+    finish: float = 0.0
     #: Whether proxies ask the Engine which containers are healthy; None where labels tell.
     wait_healthy: bool | None = None
     remove_orphans: bool = False
@@ -332,7 +334,7 @@ def _retire(order: Order, gone: t.Sequence[str]) -> str:
     """The old ones refuse, finish what they have begun, and go; words where they cannot refuse."""
     if not gone:
         return ""
-    why = refuse_new(order.project, gone, seconds=order.drain)
+    why = refuse_new(order.project, gone, seconds=order.finish)
     if why:
         _remove(order, gone)
         return why

@@ -60,14 +60,21 @@ options:
   drain:
     description:
       - Seconds in which proxies learn of the new containers (V(overlap)), longer than they keep a
-        name's addresses. Then the old ones refuse new connections, so that proxies turn to the new
-        ones at once, and are stopped when nobody is connected to them any more, or when as many
-        seconds have passed again. For as long once more, what shares a network with them refuses in
-        their place.
+        name's addresses. nginx asks for them a second later than its C(valid) says. Then the old
+        ones refuse new connections, so that proxies turn to the new ones at once, and are stopped
+        when nobody is connected to them any more, or after O(finish). For O(drain) once more, what
+        shares a network with them refuses in their place.
       - Refusing needs root, C(nsenter) and C(iptables) on the host of the Engine. Without them the
         old ones are stopped at once, with a warning.
     type: float
     default: 3
+  finish:
+    description:
+      - Seconds for which the old containers may finish what they have begun while they refuse new
+        connections (V(overlap)). They are stopped sooner when nobody is connected to them; a proxy
+        that keeps connections open always is.
+      - As many as O(drain) when it is not given.
+    type: float
   wait_healthy:
     description:
       - Whether the Engine itself has to call the new containers healthy before the old ones go
@@ -189,6 +196,7 @@ def order_from(params: t.Mapping[str, t.Any]) -> Order:
         timeout=params["timeout"],
         reload=tuple(tuple(map(str, command)) for command in params["reload"]),
         drain=params["drain"],
+        finish=params["drain"] if params["finish"] is None else params["finish"],
         wait_healthy=params["wait_healthy"],
         remove_orphans=params["remove_orphans"],
         remove_volumes=params["remove_volumes"],
@@ -211,7 +219,8 @@ def require_confirmed(params: t.Mapping[str, t.Any], found: Found) -> None:
 
 def undo_of(params: t.Mapping[str, t.Any], found: Found, changes: t.Sequence[str]) -> t.Any:
     """Volumes that were deleted do not come back, and are not deleted again."""
-    names = [*connection_spec(), "override", "timeout", "reload", "drain", "wait_healthy"]
+    how = ("timeout", "reload", "drain", "finish", "wait_healthy")
+    names = [*connection_spec(), "override", *how]
     images = {
         name: {"reference": current.reference, "id": current.image_id}
         for name in changes
@@ -289,6 +298,7 @@ def argument_spec() -> dict:
         "timeout": {"type": "float", "default": 60},
         "reload": {"type": "list", "elements": "list", "default": []},
         "drain": {"type": "float", "default": 3},
+        "finish": {"type": "float"},
         "wait_healthy": {"type": "bool"},
         "remove_orphans": {"type": "bool", "default": False},
         "remove_volumes": {"type": "bool", "default": False},
