@@ -48,10 +48,9 @@ def listening(table: str) -> list[str]:
     return sorted(local for local in found if local.rpartition(":")[0] != _NAME_SERVER)
 
 
-def _rows(table: str) -> list[tuple[str, str, str]]:
+def _rows(table: str) -> list[tuple[str, ...]]:
     """Own address, that of the other side, and the state."""
-    found = (line.split()[1:4] for line in table.splitlines()[1:])
-    return [(local, peer, state) for local, peer, state in found]
+    return [tuple(line.split()[1:4]) for line in table.splitlines()[1:]]
 
 
 def _read(path: Path) -> str:
