@@ -83,6 +83,14 @@ def test_task_that_only_looks_or_decides_is_nothing_to_undo() -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["backup", "mark-good"])
+def test_step_on_a_group_that_may_be_missing_names_the_group(name: str) -> None:
+    where = {step.hosts for step in planned_steps(find(name, [bundled_playbooks()]))}
+
+    assert "database" in where
+    assert not {each for each in where if "default" in each}
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -66,7 +66,8 @@ def _group_in(task: Mapping[str, Any]) -> str:
     texts = [conditions] if isinstance(conditions, (str, bool)) else conditions
     for text in map(str, texts):
         if text.startswith("inventory_hostname in groups."):
-            return text.rpartition(".")[2]
+            # Without what says that there may be no such group: `| default([])`.
+            return text.rpartition("groups.")[2].split()[0]
         if text.startswith('inventory_hostname == "'):
             return text.split('"')[1]
     return ""
