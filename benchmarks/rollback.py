@@ -119,8 +119,10 @@ def _variables(stack: Stack) -> dict[str, Any]:
             "api": [{"name": "api", "http": {"url": f"{url}/api/", "status": [200]}}],
         },
         "release_compose_strategy": "overlap",
-        # This project's proxy asks for the names every two seconds: nginx does with valid=1s.
-        "release_compose_drain": 2.5,
+        # This project's proxy is a container that only looks names up, every two seconds: nginx does
+        # with valid=1s.
+        "release_compose_drain": 0,
+        "release_compose_remember": 3,
         # Its requests take 30 ms.
         "release_compose_finish": 1,
         "release_pause": 10,

@@ -110,6 +110,7 @@ class Stack:
         shutil.rmtree(self.host, ignore_errors=True)
         self._remove_what_others_left()
         self.write()
+        self._lead_nobody_away()
         left = set(self.everything()) - set(docker("ps", "--quiet", "--no-trunc").split())
         if left:
             docker("rm", "--force", *left)
@@ -127,6 +128,15 @@ class Stack:
                 path.unlink()
             elif path.is_dir() and path not in folders:
                 shutil.rmtree(path)
+
+    def _lead_nobody_away(self) -> None:
+        """A container that gets the address of one of another test is to be reached."""
+        for pid in self.pids(*self.containers()) if self.containers() else ():
+            for line in filtered(pid, "OUTPUT", "nat"):
+                if "rollback-playbook" in line:
+                    rule = line.partition(" ")[2].split()
+                    argv = ["nsenter", f"--net=/proc/{pid}/ns/net", "iptables", "-t", "nat", "-D"]
+                    subprocess.run([*argv, *rule], check=True)
 
     def reload_proxy(self) -> None:
         """Its nginx reads its files again."""
@@ -170,10 +180,22 @@ class Stack:
             set(docker("inspect", "--format", "{{.Config.Image}}", *ids).split()) if ids else set()
         )
 
-    def refusing(self) -> list[str]:
-        """What those that stay, the proxy and the store, do not let out to others."""
-        lines = [each for pid in self.pids("proxy", "store") for each in filtered(pid, "OUTPUT")]
-        return [line for line in lines if "REJECT" in line]
+    def led_away(self, *services: str) -> list[str]:
+        """Where services are led to other containers; the proxy and the store, which stay."""
+        pids = self.pids(*(services or ("proxy", "store")))
+        lines = [each for pid in pids for each in filtered(pid, "OUTPUT", "nat")]
+        return [line for line in lines if "rollback-playbook" in line]
+
+    def addresses(self, service: str) -> list[str]:
+        """Of each of its containers."""
+        wanted = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        return docker("inspect", "--format", wanted, *self.containers(service)[service]).split()
+
+    def asked_from(self, service: str, url: str) -> str:
+        """What a program in a container gets that asks nobody else; empty when it gets nothing."""
+        container = self.containers(service)[service][0]
+        argv = ["docker", "exec", container, "/bin/busybox", "wget", "-q", "-O", "-", url]
+        return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
 
     def health(self, service: str) -> list[str]:
         """What the Engine calls each of its containers."""
@@ -225,9 +247,9 @@ class Stack:
             time.sleep(0.1)
 
 
-def filtered(pid: str, chain: str) -> list[str]:
+def filtered(pid: str, chain: str, table: str = "filter") -> list[str]:
     """The rules of a packet filter, in the network of a process."""
-    argv = ["nsenter", f"--net=/proc/{pid}/ns/net", "iptables", "-S", chain]
+    argv = ["nsenter", f"--net=/proc/{pid}/ns/net", "iptables", "-t", table, "-S", chain]
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
 
 

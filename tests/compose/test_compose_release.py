@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import signal
@@ -67,14 +68,17 @@ def test_overlap_leaves_users_nothing_to_notice(
 ) -> None:
     """From one good release to another, so that every failed request would be ours.
 
-    It takes seconds to listen, and the proxy has its address from the first moment on.
+    It takes seconds to listen, and the proxy has its address from the first moment on. The old ones
+    do not stay for it: who connects to their addresses is led to the new ones.
     """
-    drain = 3
-    args = order(stack, images=images(web="1.2.0"), strategy="overlap", drain=drain, finish=1)
+    remember = 4
+    args = order(
+        stack, images=images(web="1.2.0"), strategy="overlap", drain=0, finish=1, remember=remember
+    )
     with Load(stack) as load:
         result = run_module("compose_release", args)
         # For as long as nobody who remembers the old ones may find that they do not answer.
-        time.sleep(drain + 2)
+        time.sleep(remember + 2)
     assert result["changed"]
     assert stack.images("web") == {"shop/web:1.2.0"}
     assert len(stack.containers()["web"]) == 2
@@ -82,35 +86,100 @@ def test_overlap_leaves_users_nothing_to_notice(
     # 502 would be a container that was taken away while nginx still asked it.
     assert load.faults == [], stack.compose("logs", "--timestamps", "proxy")
     assert result["undo"]["args"]["finish"] == 1
+    assert result["undo"]["args"]["remember"] == remember
     assert "warnings" not in result
     # By now none of these holds any more.
-    ends = [re.findall(r"--datestop (\S+)", line) for line in stack.refusing()]
+    ends = [re.findall(r"--datestop (\S+)", line) for line in stack.led_away()]
     now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
-    assert all(len(each) == 1 and each[0] < now for each in ends), stack.refusing()
+    assert ends
+    assert all(len(each) == 1 and each[0] < now for each in ends), stack.led_away()
     assert not run_module("compose_release", args)["changed"]
 
 
-def test_killed_while_others_refuse_for_what_is_gone_the_next_run_takes_that_back(
+def test_program_that_asks_one_address_and_no_other_gets_its_answer_all_the_time(
+    stack: Stack, images: Images
+) -> None:
+    """It would find a new container that does not listen yet, or an old one that is gone."""
+    old = set(stack.addresses("web"))
+    args = order(
+        stack, images=images(web="1.2.0"), strategy="overlap", drain=0, finish=1, remember=30
+    )
+    process = start_module("compose_release", args)
+    wait_until_led(stack, process)
+    new = set(stack.addresses("web")) - old
+    assert len(new) == 2
+    early = [stack.asked_from("store", f"http://{each}:8000/") for each in new]
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    late = [stack.asked_from("store", f"http://{each}:8000/") for each in (*old, *new)]
+    assert set(stack.addresses("web")) == new
+    assert [json.loads(each)["version"] for each in early] == ["1.0.0"] * 2
+    assert [json.loads(each)["version"] for each in late] == ["1.2.0"] * 4
+
+
+def test_target_that_never_turns_healthy_is_not_shown_to_users(
+    stack: Stack, run_module: RunModule, images: Images
+) -> None:
+    """It listens, and all of its answers are faults."""
+    args = order(
+        stack, images=images(web="4.0.0"), strategy="overlap", timeout=6, drain=0, remember=3
+    )
+    with Load(stack) as load:
+        result = run_module("compose_release", args)
+        time.sleep(5)
+    assert "was not healthy within 6 s" in result["msg"]
+    assert load.seen().requests > 100
+    assert load.faults == [], stack.compose("logs", "--timestamps", "proxy")
+
+
+def test_container_that_asks_itself_by_its_own_address_gets_its_own_answer(
+    stack: Stack, run_module: RunModule, images: Images
+) -> None:
+    """Otherwise an old container would answer that the new one is healthy."""
+    own = (
+        "healthcheck: {test: ['CMD-SHELL', "
+        "'/bin/busybox wget -q -O /dev/null http://$$(/bin/busybox hostname -i):8000/health']}"
+    )
+    stack.compose_file = stack.compose_file.replace(
+        "image: shop/web", f"{own}\n    image: shop/web"
+    )
+    stack.write()
+    stack.deploy(web="1.0.0")
+    stack.wait_for(200)
+    broken = order(stack, images=images(web="4.0.0"), strategy="overlap", timeout=5, drain=0)
+    assert "was not healthy within 5 s" in run_module("compose_release", broken)["msg"]
+    good = order(stack, images=images(web="1.1.0"), strategy="overlap", drain=0)
+    assert run_module("compose_release", good)["changed"]
+
+
+def test_killed_while_others_are_led_away_it_ends_soon_and_the_next_run_takes_it_back(
     stack: Stack, run_module: RunModule, images: Images
 ) -> None:
     """A container that gets one of these addresses later must be reached."""
-    args = order(stack, images=images(web="1.1.0"), strategy="overlap", drain=1)
-    # Those of an earlier switch hold no more, and are there until the next one.
-    earlier = set(stack.refusing())
+    args = order(stack, images=images(web="1.1.0"), strategy="overlap", drain=10)
     process = start_module("compose_release", args)
-    deadline = time.monotonic() + 60
-    while set(stack.refusing()) <= earlier:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until_led(stack, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert all("--datestop" in line for line in stack.refusing())
+    soon = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 20))
+    (ends,) = zip(
+        *(re.findall(r"--datestop (\S+)", line) for line in stack.led_away()), strict=True
+    )
+    assert max(ends) < soon
 
     result = run_module("compose_release", order(stack, images=images(web="1.0.0")))
     assert not result.get("failed"), result
-    assert stack.refusing() == []
+    assert stack.led_away() == []
     stack.wait_for(200)
+
+
+def wait_until_led(stack: Stack, process: subprocess.Popen[str]) -> None:
+    """Until the rules of a run are there; those that an earlier one has left do not count."""
+    earlier, deadline = set(stack.led_away()), time.monotonic() + 60
+    while not all(set(stack.led_away(each)) - earlier for each in ("proxy", "store")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +226,7 @@ def test_new_containers_that_are_healthy_once_and_no_more_are_taken_away(
 
 
 @pytest.mark.parametrize("mode", ["host", "service:store"])
-def test_host_is_never_made_to_refuse_for_a_container_in_its_network(
+def test_packet_filter_of_the_host_is_left_alone_for_a_container_in_its_network(
     stack: Stack, run_module: RunModule, images: Images, mode: str
 ) -> None:
     stack.compose_file = stack.compose_file.replace(
@@ -170,7 +239,8 @@ def test_host_is_never_made_to_refuse_for_a_container_in_its_network(
     assert result["changed"], result
     assert stack.images("worker") == {"shop/worker:1.1.0"}
     for pid in ("self", *stack.pids("store")):
-        assert not [line for line in filtered(pid, "INPUT") if "rollback-playbook" in line]
+        rules = filtered(pid, "INPUT") + filtered("self", "OUTPUT", "nat")
+        assert not [line for line in rules if "rollback-playbook" in line]
 
 
 @pytest.mark.parametrize(

@@ -154,10 +154,11 @@ class Project:
         timeout: float = _QUESTION_SECONDS,
         fails: bool = True,
         joined: bool = False,
+        given: str | None = None,
     ) -> str:
         """The output of ``docker``; raises ComposeError with its last lines.
 
-        ``joined`` adds what it wrote to stderr, which is where half of a container's log goes.
+        It reads what is ``given``. ``joined`` adds what it wrote to stderr, half of a log.
         """
         environment = dict(os.environ)
         if self.docker_host:
@@ -165,7 +166,8 @@ class Project:
         try:
             done = subprocess.run(
                 [self.docker, *arguments],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if given is None else None,
+                input=given,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT if joined else subprocess.PIPE,
                 text=True,

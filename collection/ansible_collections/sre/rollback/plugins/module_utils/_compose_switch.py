@@ -15,14 +15,17 @@ import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from ansible_collections.sre.rollback.plugins.module_utils import _atomic_file
+from ansible_collections.sre.rollback.plugins.module_utils._compose_detour import (
+    Detour,
+    Lead,
+    end_detours,
+)
 from ansible_collections.sre.rollback.plugins.module_utils._compose_drain import (
     accept_new,
     refuse_new,
-    refused_in_their_place,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._compose_project import (
     ComposeError,
@@ -67,9 +70,11 @@ class Order:
     strategy: str
     timeout: float
     reload: tuple[tuple[str, ...], ...] = ()
-    #: Seconds in which proxies learn, and in which the old containers then finish.
+    #: Seconds that the old containers stay when the new ones are ready, in which they then finish,
+    #: and for which their addresses are asked when they are gone.
     drain: float = 0.0
     finish: float = 0.0
+    remember: float = 0.0
     #: Whether proxies ask the Engine which containers are healthy; None where labels tell.
     wait_healthy: bool | None = None
     remove_orphans: bool = False
@@ -149,35 +154,37 @@ def switch(order: Order, found: Found, names: t.Sequence[str]) -> str:
     """
     order = replace(order, images=named(order, found))
     write_override(order, found)
-    alive = [each.id for service in found.services.values() for each in service.alive]
+    _take_back(order, found, names)
+    overlapped = [
+        name for name in names if order.strategy == "overlap" and can_overlap(found.services[name])
+    ]
+    others = [name for name in names if name not in overlapped]
+    noticed = ""
+    try:
+        if overlapped:
+            noticed = _overlap(order, found, overlapped)
+        if order.strategy == "all":
+            _all_down_and_up(order, found)
+        elif others:
+            if overlapped:
+                # A container that gets the address of one that is gone must be reached.
+                _take_back(order, look_again(order, found), [])
+            _up(order, others, {name: found.services[name].replicas for name in others})
+    except ComposeError as exc:
+        raise ComposeError(f"{exc}. {state_in_words(order, names)}", **exc.result) from exc
+    return noticed
+
+
+def _take_back(order: Order, found: Found, names: t.Sequence[str]) -> None:
+    """What an earlier switch has left in packet filters, killed or not."""
+    end_detours(order.project, [one.id for each in found.services.values() for one in each.alive])
     staying = [
         each.id
         for name in names
         for each in found.services[name].alive
         if each.image_id == order.images[name].id
     ]
-    accept = partial(accept_new, order.project, alive, staying)
-    try:
-        overlapped = [
-            name
-            for name in names
-            if order.strategy == "overlap" and can_overlap(found.services[name])
-        ]
-        if overlapped:
-            noticed = _overlap(order, found, overlapped, accept)
-        else:
-            # While the containers that it is about are there.
-            accept()
-            noticed = ""
-        if order.strategy == "all":
-            _all_down_and_up(order, found)
-            return ""
-        others = [name for name in names if name not in overlapped]
-        if others:
-            _up(order, others, {name: found.services[name].replicas for name in others})
-    except ComposeError as exc:
-        raise ComposeError(f"{exc}. {state_in_words(order, names)}", **exc.result) from exc
-    return noticed
+    accept_new(order.project, staying)
 
 
 def can_overlap(service: Service) -> bool:
@@ -269,13 +276,10 @@ def _all_down_and_up(order: Order, found: Found) -> None:
     )
 
 
-def _overlap(
-    order: Order, found: Found, names: t.Sequence[str], accept: t.Callable[[], None]
-) -> str:
+def _overlap(order: Order, found: Found, names: t.Sequence[str]) -> str:
     """New containers beside the old ones; those go when the new ones are ready and known.
 
-    ``accept`` is called while they start. The words say why the old ones could not refuse new
-    connections first, where they could not.
+    The words say why users may have noticed it, where they may.
     """
     old, scale = {}, {}
     for name in names:
@@ -287,40 +291,51 @@ def _overlap(
         right = len(service.alive) - len(old[name])
         wanted = max(len(old[name]), replicas_of(service.definition))
         scale[name] = len(old[name]) + max(right, wanted)
-    before = {each.id for name in names for each in found.services[name].alive}
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        accepted = pool.submit(accept)
-        _up(order, names, scale, "--no-recreate")
-    accepted.result()
+    _up(order, names, scale, "--no-recreate")
     now = order.project.containers(found.name)
-    new = [
-        each.id
-        for each in now
-        if each.service in names and each.image_id == order.images[each.service].id
-    ]
-    gone = [each for name in names for each in old[name]]
-    try:
-        wait_ready(
-            order.project,
-            new,
-            timeout=order.timeout,
-            in_a_row=1,
-            called_healthy=[
-                each.id for each in now if _has_to_be_called_healthy(order, found, each.service)
-            ],
-        )
-        _tell_proxies(order)
-        learning = time.monotonic()
-        # Twice more, while proxies learn of them: they stay ready.
-        wait_ready(order.project, new, timeout=order.timeout, settled=0.0)
-        if gone:
-            time.sleep(max(0.0, learning + order.drain - time.monotonic()))
-    except ComposeError:
-        fresh = [each for each in new if each not in before]
-        if fresh:
-            order.project.run("rm", "--force", "--volumes", *fresh, fails=False)
-        raise
-    return _retire(order, gone)
+    before = {name: [each.id for each in found.services[name].alive] for name in names}
+    new = {
+        name: [
+            each.id
+            for each in now
+            if each.service == name and each.image_id == order.images[name].id
+        ]
+        for name in names
+    }
+    fresh = {name: [each for each in new[name] if each not in before[name]] for name in names}
+    gone = _together(old)
+    meanwhile = [Lead(fresh[name], before[name]) for name in names]
+    there = _together(before) + _together(fresh)
+    with Detour(order.project, there, seconds=order.remember) as detour:
+        detour.lead(*meanwhile)
+        try:
+            wait_ready(
+                order.project,
+                _together(new),
+                timeout=order.timeout,
+                in_a_row=1,
+                called_healthy=[
+                    each.id for each in now if _has_to_be_called_healthy(order, found, each.service)
+                ],
+            )
+            detour.lead(*(Lead(old[name], new[name]) for name in names))
+            _tell_proxies(order)
+            learning = time.monotonic()
+            # Twice more, with users on them: they stay ready.
+            wait_ready(order.project, _together(new), timeout=order.timeout, settled=0.0)
+            if gone:
+                drain = max(order.drain, order.remember) if detour.gap else order.drain
+                time.sleep(max(0.0, learning + drain - time.monotonic()))
+        except ComposeError:
+            detour.lead(*meanwhile)
+            if _together(fresh):
+                order.project.run("rm", "--force", "--volumes", *_together(fresh), fails=False)
+            raise
+        return _retire(order, gone, detour)
+
+
+def _together(by_service: t.Mapping[str, t.Sequence[str]]) -> list[str]:
+    return [each for containers in by_service.values() for each in containers]
 
 
 def _has_to_be_called_healthy(order: Order, found: Found, service: str) -> bool:
@@ -330,17 +345,13 @@ def _has_to_be_called_healthy(order: Order, found: Found, service: str) -> bool:
     return any(str(label).startswith(_HEALTH_IS_FOLLOWED_BY) for label in labels)
 
 
-def _retire(order: Order, gone: t.Sequence[str]) -> str:
-    """The old ones refuse, finish what they have begun, and go; words where they cannot refuse."""
+def _retire(order: Order, gone: t.Sequence[str], detour: Detour) -> str:
+    """The old ones refuse, finish what they have begun, and go; words where users may notice."""
     if not gone:
         return ""
     why = refuse_new(order.project, gone, seconds=order.finish)
-    if why:
-        _remove(order, gone)
-        return why
-    with refused_in_their_place(order.project, gone, seconds=order.drain):
-        _remove(order, gone)
-    return ""
+    _remove(order, gone)
+    return why or detour.gap
 
 
 def _remove(order: Order, gone: t.Sequence[str]) -> None:

@@ -59,22 +59,32 @@ options:
     default: []
   drain:
     description:
-      - Seconds in which proxies learn of the new containers (V(overlap)), longer than they keep a
-        name's addresses. nginx asks for them a second later than its C(valid) says. Then the old
-        ones refuse new connections, so that proxies turn to the new ones at once, and are stopped
-        when nobody is connected to them any more, or after O(finish). For O(drain) once more, what
-        shares a network with them refuses in their place.
-      - Refusing needs root, C(nsenter) and C(iptables) on the host of the Engine. Without them the
-        old ones are stopped at once, with a warning.
+      - Seconds for which the old containers stay when the new ones are ready (V(overlap)). Proxies
+        that call a server up by checks of their own need it, such as HAProxy; so do those on the
+        host and on other hosts. Where all of them are containers beside and only look names up,
+        such as nginx, V(0) is right.
+      - Meanwhile the health checks of the new containers have to hold twice more.
     type: float
     default: 3
   finish:
     description:
-      - Seconds for which the old containers may finish what they have begun while they refuse new
-        connections (V(overlap)). They are stopped sooner when nobody is connected to them; a proxy
-        that keeps connections open always is.
-      - As many as O(drain) when it is not given.
+      - Seconds for which the old containers may then finish what they have begun, while they refuse
+        new connections (V(overlap)). They are stopped sooner when nobody is connected to them; a
+        proxy that keeps connections open always is.
     type: float
+    default: 3
+  remember:
+    description:
+      - Seconds for which the addresses of containers that are gone are still asked (V(overlap)),
+        since proxies remember them. nginx looks names up a second later than its C(valid) says.
+      - For so long, and before they are gone, what shares a network with them is led to the new
+        ones when it connects to one of them. So is who connects to a new one that is not ready, to
+        an old one.
+      - That and refusing need root, C(nsenter) and C(iptables) on the host of the Engine, and know
+        IPv4 alone. Otherwise the old containers stay for O(remember) if that is longer than
+        O(drain), and a warning says why.
+    type: float
+    default: 5
   wait_healthy:
     description:
       - Whether the Engine itself has to call the new containers healthy before the old ones go
@@ -196,7 +206,8 @@ def order_from(params: t.Mapping[str, t.Any]) -> Order:
         timeout=params["timeout"],
         reload=tuple(tuple(map(str, command)) for command in params["reload"]),
         drain=params["drain"],
-        finish=params["drain"] if params["finish"] is None else params["finish"],
+        finish=params["finish"],
+        remember=params["remember"],
         wait_healthy=params["wait_healthy"],
         remove_orphans=params["remove_orphans"],
         remove_volumes=params["remove_volumes"],
@@ -219,7 +230,7 @@ def require_confirmed(params: t.Mapping[str, t.Any], found: Found) -> None:
 
 def undo_of(params: t.Mapping[str, t.Any], found: Found, changes: t.Sequence[str]) -> t.Any:
     """Volumes that were deleted do not come back, and are not deleted again."""
-    how = ("timeout", "reload", "drain", "finish", "wait_healthy")
+    how = ("timeout", "reload", "drain", "finish", "remember", "wait_healthy")
     names = [*connection_spec(), "override", *how]
     images = {
         name: {"reference": current.reference, "id": current.image_id}
@@ -298,7 +309,8 @@ def argument_spec() -> dict:
         "timeout": {"type": "float", "default": 60},
         "reload": {"type": "list", "elements": "list", "default": []},
         "drain": {"type": "float", "default": 3},
-        "finish": {"type": "float"},
+        "finish": {"type": "float", "default": 3},
+        "remember": {"type": "float", "default": 5},
         "wait_healthy": {"type": "bool"},
         "remove_orphans": {"type": "bool", "default": False},
         "remove_volumes": {"type": "bool", "default": False},
