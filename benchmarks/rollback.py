@@ -119,8 +119,8 @@ def _variables(stack: Stack) -> dict[str, Any]:
             "api": [{"name": "api", "http": {"url": f"{url}/api/", "status": [200]}}],
         },
         "release_compose_strategy": "overlap",
-        # This project's proxy is a container that only looks names up, every two seconds: nginx does
-        # with valid=1s.
+        # This project's proxy is a container that only looks names up, every two seconds, as nginx
+        # does with valid=1s.
         "release_compose_drain": 0,
         "release_compose_remember": 3,
         # Its requests take 30 ms.

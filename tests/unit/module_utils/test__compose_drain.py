@@ -1,66 +1,68 @@
-"""Containers that refuse before they go, and neighbours that refuse in their place afterwards."""
+"""Containers that refuse before they go."""
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
 from ansible_collections.sre.rollback.plugins.module_utils import _compose_drain as drain
-from ansible_collections.sre.rollback.plugins.module_utils._compose_project import Project
+from ansible_collections.sre.rollback.plugins.module_utils._compose_project import (
+    ComposeError,
+    Project,
+)
+
+SHOP = Project("/srv/shop")
 
 
-class Neighbour:
-    """The packet filter of one, as a list of its rules."""
+class Connected:
+    """The network of a container to which somebody stays connected."""
 
-    def __init__(self) -> None:
-        self.rules: list[tuple[str, ...]] = []
+    def __init__(self, ours: list[str] | None = None) -> None:
+        self.rules = ours or []
 
-    def add(self, *rule: str) -> None:
-        self.rules.insert(0, rule)
+    def change(self, _table: str, *, insert: Any = (), delete: Any = ()) -> None:
+        self.rules = [*insert, *(each for each in self.rules if each not in delete)]
 
-    def remove(self, *rule: str) -> None:
-        self.rules.remove(rule)
+    def ours(self, _table: str, _chain: str) -> list[str]:
+        return self.rules
 
     def is_connected(self) -> bool:
         return True
 
 
-@pytest.fixture
-def neighbour(monkeypatch: pytest.MonkeyPatch) -> Neighbour:
-    """The only one of the containers that go."""
-    only = Neighbour()
-    monkeypatch.setattr(drain, "_beside", lambda *_: (["172.18.0.3"], ["proxy"]))
-    monkeypatch.setattr(drain, "_networks", lambda *_: [only])
-    return only
-
-
-@pytest.mark.parametrize("stopped", [True, False])
-def test_neighbour_refuses_for_a_minute_at_most_and_then_only_for_as_long_as_was_asked(
-    neighbour: Neighbour, *, stopped: bool
-) -> None:
-    class StopFailedError(Exception):
-        pass
-
-    try:
-        with drain.refused_in_their_place(Project("/srv/shop"), ["old"], seconds=3):
-            (meanwhile,) = neighbour.rules
-            if not stopped:
-                raise StopFailedError
-    except StopFailedError:
-        assert not stopped
-
-    (afterwards,) = neighbour.rules
-    ends = [rule[rule.index("--datestop") + 1] for rule in (afterwards, meanwhile)]
-    assert ends == sorted(ends)
-    assert ends[0] != ends[1]
-    assert "172.18.0.3" in afterwards
+class Gone(Connected):
+    def ours(self, _table: str, _chain: str) -> list[str]:
+        raise ComposeError("nsenter: cannot open /proc/17/ns/net")
 
 
 def test_container_to_which_somebody_stays_connected_refuses_and_has_its_time(
-    neighbour: Neighbour,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    only = Connected()
+    monkeypatch.setattr(drain, "networks_of", lambda *_: [only])
     began = time.monotonic()
-    assert drain.refuse_new(Project("/srv/shop"), ["old"], seconds=0.3) == ""
+    assert drain.refuse_new(SHOP, ["old"], seconds=0.3) == ""
     assert time.monotonic() >= began + 0.3
-    assert [rule[0] for rule in neighbour.rules] == ["INPUT"]
+    (rule,) = only.rules
+    assert rule.startswith("INPUT ! -i lo ")
+
+
+def test_container_in_the_network_of_another_does_not_refuse(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    only = Connected()
+    monkeypatch.setattr(drain, "networks_of", lambda *_: [only])
+    why = drain.refuse_new(SHOP, ["old", "in another's network"], seconds=0)
+    assert "shares its network" in why
+    assert only.rules == []
+
+
+def test_one_that_is_out_of_reach_keeps_no_other_from_accepting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = Connected(["INPUT -j REJECT"])
+    monkeypatch.setattr(drain, "networks_of", lambda *_: [Gone(), there])
+    drain.accept_new(SHOP, ["gone", "there"])
+    assert there.rules == []
