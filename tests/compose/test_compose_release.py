@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -179,6 +180,26 @@ def test_killed_while_others_are_led_away_it_ends_soon_and_the_next_run_takes_it
     assert not result.get("failed"), result
     assert stack.led_away() == []
     stack.wait_for(200)
+
+
+def test_host_without_a_packet_filter_is_told_what_users_may_notice(
+    stack: Stack,
+    run_module: RunModule,
+    images: Images,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for program in ("docker", "nsenter"):
+        (tmp_path / program).symlink_to(shutil.which(program) or program)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    args = order(
+        stack, images=images(web="1.1.0"), strategy="overlap", drain=0, finish=0, remember=1
+    )
+    result = run_module("compose_release", args)
+    monkeypatch.undo()
+    assert stack.images("web") == {"shop/web:1.1.0"}
+    said = "proxies could not be led away from the old containers (nsenter iptables-restore: "
+    assert said in json.dumps(result["warnings"])
 
 
 def wait_until_led(stack: Stack, process: subprocess.Popen[str]) -> None:

@@ -191,7 +191,8 @@ class Project:
                     "plugin, docker-compose-plugin or docker-compose-v2. Nothing was changed."
                 )
             words = ((done.stderr or "").strip() or done.stdout.strip())[-800:]
-            raise ComposeError(f"docker {_subject(arguments)}: {words or done.returncode}")
+            program = f"{Path(self.docker).name} {_subject(arguments)}"
+            raise ComposeError(f"{program}: {words or done.returncode}")
         return done.stdout
 
     def model(self, override: str = "") -> dict[str, t.Any]:

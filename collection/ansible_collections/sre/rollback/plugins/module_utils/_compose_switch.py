@@ -320,18 +320,20 @@ def _overlap(order: Order, found: Found, names: t.Sequence[str]) -> str:
             )
             detour.lead(*(Lead(old[name], new[name]) for name in names))
             _tell_proxies(order)
-            learning = time.monotonic()
+            led = time.monotonic()
             # Twice more, with users on them: they stay ready.
             wait_ready(order.project, _together(new), timeout=order.timeout, settled=0.0)
             if gone:
                 drain = max(order.drain, order.remember) if detour.gap else order.drain
-                time.sleep(max(0.0, learning + drain - time.monotonic()))
+                time.sleep(max(0.0, led + drain - time.monotonic()))
         except ComposeError:
             detour.lead(*meanwhile)
             if _together(fresh):
                 order.project.run("rm", "--force", "--volumes", *_together(fresh), fails=False)
             raise
-        return _retire(order, gone, detour)
+        # Where everybody is led, the old ones have been finishing since then.
+        passed = 0.0 if order.drain or detour.gap else time.monotonic() - led
+        return _retire(order, gone, order.finish - passed, detour.gap)
 
 
 def _together(by_service: t.Mapping[str, t.Sequence[str]]) -> list[str]:
@@ -345,13 +347,13 @@ def _has_to_be_called_healthy(order: Order, found: Found, service: str) -> bool:
     return any(str(label).startswith(_HEALTH_IS_FOLLOWED_BY) for label in labels)
 
 
-def _retire(order: Order, gone: t.Sequence[str], detour: Detour) -> str:
+def _retire(order: Order, gone: t.Sequence[str], seconds: float, gap: str) -> str:
     """The old ones refuse, finish what they have begun, and go; words where users may notice."""
     if not gone:
         return ""
-    why = refuse_new(order.project, gone, seconds=order.finish)
+    why = refuse_new(order.project, gone, seconds=seconds)
     _remove(order, gone)
-    return why or detour.gap
+    return why or gap
 
 
 def _remove(order: Order, gone: t.Sequence[str]) -> None:

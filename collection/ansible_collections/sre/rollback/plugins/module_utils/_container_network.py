@@ -62,7 +62,7 @@ class Network:
 
     def _run(self, program: str, *arguments: str, given: str | None = None) -> str:
         network = f"--net=/proc/{self.pid}/ns/net"
-        argv = (network, program, "--wait", "5", *arguments)
+        argv = (network, program, "--wait=5", *arguments)
         return self.nsenter.run(*argv, timeout=_SECONDS, given=given)
 
 

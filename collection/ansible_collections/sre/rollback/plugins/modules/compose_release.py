@@ -257,7 +257,7 @@ def act(module: AnsibleModule, order: Order, found: Found, changes: list[str]) -
         raise
     if noticed:
         module.warn(
-            f"the old containers were stopped while proxies still asked them ({noticed}); a few "
+            f"proxies could not be led away from the old containers ({noticed}); a few "
             "requests may have waited or failed"
         )
     return look_again(order, found)
