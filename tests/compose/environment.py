@@ -97,6 +97,18 @@ class Environment:
             "verify_hold": 1,
         }
 
+    def undo_of(self, run: Run, module: str) -> dict[str, Any]:
+        """The arguments that take back what a module has done, as the record has them."""
+        record = self.folder / "state" / "incidents" / run.incident / "events.jsonl"
+        events = map(json.loads, record.read_text().splitlines())
+        found = [each["data"] for each in events if each["type"] == "undo.recorded"]
+        (args,) = (
+            each["args"]
+            for each in found
+            if each["module"].endswith(f".{module}") and not each.get("predicted")
+        )
+        return dict(args)
+
     def has_begun(self, phase: str) -> bool:
         """Whether the newest run is in this phase: itself, not the look ahead."""
         records = sorted((self.folder / "state" / "incidents").glob("*/events.jsonl"))

@@ -26,7 +26,13 @@ def roll_back(environment: Environment, *arguments: str) -> Run:
 def test_bad_release_goes_back_while_users_ask_and_a_second_time_changes_nothing(
     stack: Stack, environment: MakeEnvironment
 ) -> None:
-    shop = environment(stack, release_services=["web"], release_compose_strategy="overlap")
+    waits = {"drain": 0, "finish": 1, "remember": 4}
+    shop = environment(
+        stack,
+        release_services=["web"],
+        release_compose_strategy="overlap",
+        **{f"release_compose_{name}": seconds for name, seconds in waits.items()},
+    )
     marked = shop.run("releases", "mark-good", "--yes")
     assert marked.code == 0, marked.output
     assert "1.0.0" in shop.run("releases", "list").output
@@ -47,6 +53,7 @@ def test_bad_release_goes_back_while_users_ask_and_a_second_time_changes_nothing
     assert stack.digest() == files
     assert load.seen().requests > 50
     assert load.faults == [], stack.compose("logs", "--timestamps", "proxy") + done.output
+    assert waits.items() <= shop.undo_of(done, "compose_release").items()
 
     before = stack.everything()
     # What the owner is told to type to go on with the images that run now.
