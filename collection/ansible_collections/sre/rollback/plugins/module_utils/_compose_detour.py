@@ -65,8 +65,8 @@ class Detour:
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._renewing = threading.Thread(target=self._renew, daemon=True)
-        #: The container that is not connected to, and the rule without its end.
-        self._wanted: list[tuple[str, str]] = []
+        #: The containers for which it is not meant, and the rule without its end.
+        self._wanted: list[tuple[t.Collection[str], str]] = []
         self._there: dict[Network, list[str]] = {}
         #: Why some who may ask are not led, or not everywhere; empty when all are.
         self.gap = ""
@@ -96,7 +96,10 @@ class Detour:
             self._wanted = [rule for each in leads for rule in self._rules(each)]
             self._apply(_HOLD_SECONDS)
 
-    def _rules(self, lead: Lead) -> t.Iterator[tuple[str, str]]:
+    def _rules(self, lead: Lead) -> t.Iterator[tuple[t.Collection[str], str]]:
+        # A container finds itself under its own address, which its health check may use, and its
+        # replicas under theirs: those speak as members of a cluster, each with a certain other one.
+        members = (*lead.containers, *lead.instead)
         for number, container in enumerate(lead.containers):
             for network, address in self._around.of(container).items():
                 ends = (self._around.of(each).get(network) for each in lead.instead)
@@ -104,7 +107,7 @@ class Detour:
                 if targets:
                     target = targets[number % len(targets)]
                     yield (
-                        container,
+                        members,
                         f"{_CHAIN} -d {address} {NEW} %s -j DNAT --to-destination {target}",
                     )
 
@@ -117,12 +120,11 @@ class Detour:
     def _apply(self, seconds: float) -> None:
         """What is wanted, for so long; instead of what is there."""
         end = time.strftime(_TIME, time.gmtime(time.time() + seconds))
-        rules = [(own, rule % f"-m time --datestop {end}") for own, rule in self._wanted]
+        rules = [(members, rule % f"-m time --datestop {end}") for members, rule in self._wanted]
         there: dict[Network, list[str]] = {}
 
         def change(network: Network) -> None:
-            # A container finds itself under its own address: its health check may use that.
-            insert = [rule for own, rule in rules if own != network.container]
+            insert = [rule for members, rule in rules if network.container not in members]
             try:
                 network.change("nat", insert=insert, delete=self._there[network])
             except ComposeError as exc:
