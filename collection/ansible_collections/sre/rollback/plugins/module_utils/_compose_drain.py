@@ -41,7 +41,7 @@ def refuse_new(project: Project, containers: t.Sequence[str], *, seconds: float)
     try:
         networks = networks_of(project, containers)
         if len(networks) < len(containers):
-            return "it shares its network with the host or with another container"
+            return "one has ended, or shares its network with the host or with another container"
         on_each(networks, lambda network: network.change("filter", insert=[_REFUSE], delete=[]))
     except ComposeError as exc:
         return str(exc)

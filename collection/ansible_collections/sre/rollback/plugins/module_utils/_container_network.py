@@ -67,7 +67,7 @@ class Network:
 
 
 def networks_of(project: Project, containers: t.Iterable[str]) -> list[Network]:
-    """Of each that has one of its own; raises ComposeError where one is out of reach."""
+    """Of each that runs and has one of its own; raises ComposeError where one is out of reach."""
     names = list(containers)
     if not names:
         return []
@@ -78,6 +78,9 @@ def networks_of(project: Project, containers: t.Iterable[str]) -> list[Network]:
     nsenter, found = replace(project, docker="nsenter"), []
     for line in project.run("inspect", "--format", wanted, *names).splitlines():
         pid, container, mode = line.split()
+        # One that keeps ending may have done so since somebody named it.
+        if pid == "0":
+            continue
         _require_own(pid, container)
         if mode != "host" and not mode.startswith("container:"):
             found.append(Network(nsenter, pid, container))
@@ -93,7 +96,7 @@ def on_each(networks: t.Sequence[Network], act: t.Callable[[Network], None]) -> 
 def _require_own(pid: str, container: str) -> None:
     """The number of its process may be that of another one, seen from here."""
     try:
-        mine = pid != "0" and container in Path("/proc", pid, "cgroup").read_text()
+        mine = container in Path("/proc", pid, "cgroup").read_text()
     except OSError:
         mine = False
     if not mine:
