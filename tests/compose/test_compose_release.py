@@ -118,6 +118,22 @@ def test_program_that_asks_one_address_and_no_other_gets_its_answer_all_the_time
     assert [json.loads(each)["version"] for each in late] == ["1.2.0"] * 4
 
 
+def test_nobody_is_led_away_from_a_service_that_is_recreated_after_others_have_overlapped(
+    stack: Stack, run_module: RunModule, images: Images
+) -> None:
+    """It may get the address of a container that has just gone."""
+    stack.compose_file = stack.compose_file.replace(
+        "image: shop/worker", "container_name: ${COMPOSE_PROJECT_NAME}-only\n    image: shop/worker"
+    )
+    stack.write()
+    stack.deploy(worker="1.0.0")
+    args = order(stack, images=images(web="1.1.0", worker="1.1.0"), strategy="overlap", drain=0)
+    assert run_module("compose_release", args)["changed"]
+    assert stack.images("web") == {"shop/web:1.1.0"}
+    assert stack.images("worker") == {"shop/worker:1.1.0"}
+    assert stack.led_away() == []
+
+
 def test_target_that_never_turns_healthy_is_not_shown_to_users(
     stack: Stack, run_module: RunModule, images: Images
 ) -> None:
