@@ -411,6 +411,16 @@ def test_orphans_go_when_asked(stack: Stack, run_module: RunModule, images: Imag
     assert not stack.containers("worker")
 
 
+def test_wait_that_is_none_is_refused(stack: Stack, run_module: RunModule, images: Images) -> None:
+    before = stack.everything()
+    for name in ("timeout", "drain", "finish", "remember"):
+        for seconds in (-1, float("nan"), float("inf")):
+            args = order(stack, images=images(web="1.1.0"), strategy="overlap", **{name: seconds})
+            says = f"{name} must be from 0 to 86400 seconds, not {seconds:g}. Nothing was changed."
+            assert run_module("compose_release", args)["msg"] == says
+    assert stack.everything() == before
+
+
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [

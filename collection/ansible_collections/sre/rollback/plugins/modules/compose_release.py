@@ -188,9 +188,17 @@ from ansible_collections.sre.rollback.plugins.module_utils._compose_trial import
 from ansible_collections.sre.rollback.plugins.module_utils._compose_turn import turn
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 
+_LONGEST_SECONDS = 86400
+
 
 def order_from(params: t.Mapping[str, t.Any]) -> Order:
-    """Raises ComposeError for images without an id."""
+    """Raises ComposeError for images without an id, and for waits that are none."""
+    for name in ("timeout", "drain", "finish", "remember"):
+        if not 0 <= params[name] <= _LONGEST_SECONDS:
+            raise ComposeError(
+                f"{name} must be from 0 to {_LONGEST_SECONDS} seconds, not {params[name]:g}. "
+                "Nothing was changed."
+            )
     images = {}
     for service, image in params["images"].items():
         if not isinstance(image, dict) or not image.get("id") or not image.get("reference"):
