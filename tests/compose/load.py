@@ -6,7 +6,7 @@ import threading
 import time
 from datetime import UTC, datetime
 
-from rollback_playbook.lab.prober import Sample, Seen, seen
+from rollback_playbook.drill.prober import Sample, Seen, seen
 from tests.compose.stack import Stack
 
 

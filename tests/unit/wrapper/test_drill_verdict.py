@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rollback_playbook.cli.drill_verdict import at_risk, outage, stayed
-from rollback_playbook.lab.prober import Outage, Seen
+from rollback_playbook.drill.prober import Outage, Seen
 
 _COUNTED = {"orders": 60, "counted": 60, "said": "…", "right": True}
 _KEPT = {"orders": 60, "missing": 0, "in": "/salvage/1"}
@@ -63,7 +63,9 @@ def _seen(*outages: tuple[float, float]) -> Seen:
 def test_an_outage_that_the_rollback_causes_is_held_against_the_target() -> None:
     during = _seen((12.0, 17.0))
 
-    good, text = next(iter(outage(_seen((12.0, 17.0)), during, broken=5.0, rollback=10.0)))
+    good, text = next(
+        iter(outage(_seen((12.0, 17.0)), during, broken=5.0, rollback=10.0, target=3.0))
+    )
 
     assert not good
     assert "5.00 s without service during the rollback" in text
@@ -75,7 +77,7 @@ def test_wrong_answers_are_the_faults_and_not_the_rollbacks() -> None:
         requests=100, failed=60, wrong=50, first_fault=9.0, outages=(wrong, Outage(25.0, 26.0))
     )
 
-    good, text = next(iter(outage(during, during, broken=5.0, rollback=10.0)))
+    good, text = next(iter(outage(during, during, broken=5.0, rollback=10.0, target=3.0)))
 
     assert good
     assert "1.00 s without service during the rollback" in text
@@ -83,7 +85,7 @@ def test_wrong_answers_are_the_faults_and_not_the_rollbacks() -> None:
 
 
 def test_users_who_had_no_service_before_the_rollback_are_not_its_fault() -> None:
-    lines = outage(_seen((6.0, 40.0)), _seen((10.0, 40.0)), broken=5.0, rollback=10.0)
+    lines = outage(_seen((6.0, 40.0)), _seen((10.0, 40.0)), broken=5.0, rollback=10.0, target=3.0)
 
     good, text = next(iter(lines))
 

@@ -15,6 +15,7 @@ import yaml
 from rollback_playbook.catalogue.collection import bundled_playbooks
 from rollback_playbook.catalogue.plays import read_plays
 from rollback_playbook.catalogue.scenarios import load, scenario_files
+from rollback_playbook.drill.definition import definition_of
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = bundled_playbooks().parent / "roles"
@@ -24,7 +25,7 @@ _ROLE_TASKS = ("ansible.builtin.import_role", "ansible.builtin.include_role")
 #: What is decided in the incident and not in the inventory.
 _OF_THE_INCIDENT = re.compile(r"incident_|.*_undo$|.*_restore_id$")
 #: Read by the command line.
-_OF_THE_COMMAND_LINE = {"rollback_protected"}
+_OF_THE_COMMAND_LINE = {"rollback_protected", "drill_url", "drill_rate", "drill_faults"}
 
 
 @cache
@@ -117,3 +118,17 @@ def test_no_example_says_what_no_role_knows(example: str) -> None:
     }
 
     assert unknown == set()
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_drill_of_an_example_can_be_played(example: str) -> None:
+    if "drill_faults" not in values(example):
+        pytest.skip("it is not to be broken")
+
+    found = definition_of(example, str(ROOT / "inventories" / example), values(example), SCENARIOS)
+
+    assert values(example)["rollback_protected"] is False
+    for fault in found.faults.values():
+        for playbook in filter(None, (fault.playbook, fault.mend)):
+            plays = yaml.safe_load(playbook.read_text(encoding="utf-8"))
+            assert {play["hosts"] for play in plays} <= groups(example)

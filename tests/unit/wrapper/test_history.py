@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from rollback_playbook.errors import RefusedError
-from rollback_playbook.plan.history import history_of
+from rollback_playbook.plan.history import History, history_of
 from rollback_playbook.plan.unfinished import refuse_unfinished
+from rollback_playbook.record.drill_log import Drill, append_drill
 from rollback_playbook.record.incidents import create_incident
 from rollback_playbook.record.keys import Keyring
 from rollback_playbook.record.redaction import Redactor
@@ -21,6 +22,7 @@ class _Archive:
     """Incidents of one state directory, each written as a run writes it."""
 
     def __init__(self, path: Path) -> None:
+        self.state_dir = path
         self.root = path / "incidents"
         self._keys = Keyring(path / "keys")
 
@@ -59,6 +61,13 @@ class _Archive:
         writer.close()
         return writer.incident
 
+    def drill(self, time: str, code: int) -> None:
+        incident = f"{time[:10]}T10-00-00Z-full-lab-0001"
+        append_drill(self.state_dir, Drill(time, "full", "lab", incident, code, version="1"))
+
+    def history(self, environment: str = "lab") -> History:
+        return history_of(self.root, "full", environment, state_dir=self.state_dir)
+
     def _task(self, writer: Any, phase: str, seconds: int) -> None:
         task = {"task": f"It does {phase}", "phase": phase}
         writer.append("task.started", {**task, "role": "sre.rollback.release"})
@@ -78,7 +87,7 @@ def test_times_are_the_medians_of_the_runs_that_ended_well(archive: _Archive) ->
     archive.add(4, seconds=59)
     archive.add(0, seconds=1, check=True)
 
-    history = history_of(archive.root, "full", "lab")
+    history = archive.history()
 
     assert history.runs == 3
     assert history.phases == {"Declare": 20.0, "Switch": 20.0}
@@ -90,23 +99,45 @@ def test_environment_without_runs_learns_from_another_and_says_from_which(
 ) -> None:
     archive.add(0, seconds=30, environment="staging")
 
-    history = history_of(archive.root, "full", "prod")
+    history = archive.history("prod")
 
     assert (history.environment, history.phases["Switch"]) == ("staging", 30.0)
 
 
 def test_last_drill_that_passed_is_known_with_its_versions(archive: _Archive) -> None:
-    archive.add(0, kind="drill")
-    archive.add(4, kind="drill")
+    archive.drill("2026-11-20T10:00:00Z", 0)
+    archive.drill("2026-11-21T10:00:00Z", 0)
+    archive.drill("2026-11-22T10:00:00Z", 4)
 
-    drill = history_of(archive.root, "full", "lab").drill
+    drill = archive.history().drill
 
     assert drill is not None
-    assert (drill.environment, drill.version) == ("lab", "1")
+    assert (drill.time, drill.environment, drill.version) == ("2026-11-21T10:00:00Z", "lab", "1")
 
 
-def test_nothing_is_known_where_nothing_has_run(tmp_path: Path) -> None:
-    assert history_of(tmp_path / "none", "full", "lab").runs == 0
+def test_drill_after_which_the_fault_was_still_felt_has_not_passed(archive: _Archive) -> None:
+    archive.add(0, kind="drill")
+    archive.drill("2026-11-20T10:00:00Z", 5)
+
+    assert archive.history().drill is None
+
+
+def test_drill_whose_incident_was_removed_is_still_known(archive: _Archive) -> None:
+    archive.drill("2026-11-20T10:00:00Z", 0)
+
+    assert archive.history().runs == 0
+    assert archive.history().drill is not None
+
+
+def test_drill_log_that_cannot_be_read_stops_nobody(archive: _Archive) -> None:
+    archive.add(0)
+    (archive.state_dir / "drills.jsonl").mkdir()
+
+    assert (archive.history().runs, archive.history().drill) == (1, None)
+
+
+def test_nothing_is_known_where_nothing_has_run(archive: _Archive) -> None:
+    assert archive.history().runs == 0
 
 
 def test_second_run_is_refused_while_one_runs(archive: _Archive) -> None:

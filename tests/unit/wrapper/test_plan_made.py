@@ -12,10 +12,11 @@ from rollback_playbook.catalogue.collection import bundled_playbooks
 from rollback_playbook.catalogue.environments import Environment
 from rollback_playbook.catalogue.scenarios import find
 from rollback_playbook.cli.plan_text import plan_lines
-from rollback_playbook.plan.history import Drill, History
+from rollback_playbook.plan.history import History
 from rollback_playbook.plan.hosts import ResolvedHosts
 from rollback_playbook.plan.making import make_plan
 from rollback_playbook.plan.steps import planned_steps
+from rollback_playbook.record.drill_log import Drill
 
 _GROUPS = {"app": ("web1", "web2"), "database": ("db1",), "cache": ("c1",), "proxy": ("edge1",)}
 _HISTORY = History(
@@ -24,7 +25,16 @@ _HISTORY = History(
     total=61.0,
     phases={"Switch": 2.0},
     steps={("Pause", "sre.rollback.traffic"): 0.4},
-    drill=Drill("2026-11-20T10:00:00Z", "lab", "0.1.0", "1.1.0", "1.0.0"),
+    drill=Drill(
+        time="2026-11-20T10:00:00Z",
+        scenario="full",
+        environment="lab",
+        incident="2026-11-20T10-00-00Z-full-lab-0001",
+        exit_code=0,
+        version="0.1.0",
+        release_from="1.1.0",
+        release_to="1.0.0",
+    ),
 )
 _DECISION = {
     "level": "full",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollback_playbook.lab.prober import Sample, samples, seen
+from rollback_playbook.drill.prober import Sample, samples, seen
 
 
 def _samples(statuses: str, *, period: float = 0.04, start: float = 100.0) -> list[Sample]:

@@ -26,7 +26,7 @@ _COMMANDS = {
     "backups": ("backups", "backups", "Verified backups: list, create, verify, stage."),
     "releases": ("releases", "releases", "Good releases: list, mark-good, mark-bad."),
     "lab": ("lab", "lab", "The embedded lab: up, down, status, break, mend."),
-    "drill": ("drills", "drills", "Break the lab, bring it back, prove it; drill history, --all."),
+    "drill": ("drills", "drills", "Break a system, bring it back, prove it; drill history, --all."),
     "doctor": ("doctor", "doctor", "Whether this machine and an environment are ready."),
 }  # fmt: skip
 

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 import click
 
 from rollback_playbook.record.drill_log import Drill, trend
-from rollback_playbook.report.clock import duration, moment
+from rollback_playbook.report.clock import duration
 
 #: A trend below this is noise.
 _NOTICED = 0.1
-_SLOWEST = 2
+#: Of ``2026-11-22T03:00:00Z``.
+_MINUTE = len("2026-11-22T03:00")
 
 
 def print_history(drills: Sequence[Drill]) -> None:
@@ -23,12 +24,15 @@ def print_history(drills: Sequence[Drill]) -> None:
         click.echo("no drill so far; rollback-playbook drill full", err=True)
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("when", "scenario", "release", "took", "of", "outage", "slowest", "", "trend"):
-        table.add_column(heading, overflow="fold")
+    for heading in ("when (UTC)", "scenario", "on"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("release", "took", "of", "outage", "slowest", "", "trend"):
+        table.add_column(heading)
     for number, drill in enumerate(drills):
         table.add_row(
-            moment(drill.time),
+            drill.time[:_MINUTE].replace("T", " "),
             drill.scenario,
+            drill.environment,
             _releases(drill),
             duration(drill.seconds),
             duration(drill.target_seconds),
@@ -80,8 +84,10 @@ def _releases(drill: Drill) -> str:
 
 
 def _slowest(drill: Drill) -> str:
-    phases = sorted(drill.phases.items(), key=lambda each: -each[1])[:_SLOWEST]
-    return ", ".join(f"{name} {duration(seconds)}" for name, seconds in phases)
+    if not drill.phases:
+        return ""
+    name, seconds = max(drill.phases.items(), key=lambda each: each[1])
+    return f"{name} {duration(seconds)}"
 
 
 def _trend(drills: Sequence[Drill]) -> str:

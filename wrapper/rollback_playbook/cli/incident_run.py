@@ -108,7 +108,9 @@ def steps_of(
     wish: Wish,
 ) -> IncidentSteps:
     """An incident that is ready to run, with what earlier ones tell about its times."""
-    history = history_of(settings.incidents_dir, scenario.name, environment.name)
+    history = history_of(
+        settings.incidents_dir, scenario.name, environment.name, state_dir=settings.state_dir
+    )
     return IncidentSteps(
         settings,
         scenario,

@@ -61,7 +61,9 @@ def plan(
     told = {**chosen(version=version, backup=backup), **given.values}
     wish = Wish(variables=told, secrets=given.secrets, limit=limit)
     decision = {} if no_assess else _assessed(settings, found, resolved, hosts, wish)
-    history = history_of(settings.incidents_dir, found.name, resolved.name)
+    history = history_of(
+        settings.incidents_dir, found.name, resolved.name, state_dir=settings.state_dir
+    )
     made = make_plan(found, resolved, hosts, history, decision=decision)
     clean = redactor_of(hosts, wish).data(made)
     if as_json:

@@ -29,7 +29,8 @@ def fault_for(scenario: str) -> Fault:
         known = sorted(name for fault in FAULTS for name in fault.scenarios)
         raise UsageError(
             f"the lab has no fault that {scenario} mends",
-            hint="it has one for " + ", ".join(known),
+            hint=f"it has one for {', '.join(known)}; with -i an environment that says how it is "
+            "broken",
         )
     return found
 

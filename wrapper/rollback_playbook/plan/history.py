@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from rollback_playbook.errors import RecordError
 from rollback_playbook.events.model import RecordEvent
+from rollback_playbook.record.drill_log import Drill, read_drills
 from rollback_playbook.record.listing import IncidentEntry, list_incidents, summary_for
 from rollback_playbook.record.reading import read_events
 
@@ -20,17 +21,6 @@ _RECORDS = 3
 #: A step of a scenario: its phase and its role, or its own name where it has no role.
 Step = tuple[str, str]
 Name = TypeVar("Name", str, Step)
-
-
-@dataclass(frozen=True)
-class Drill:
-    """When a scenario last passed a drill, with which version of ours, between which releases."""
-
-    when: str
-    environment: str
-    version: str
-    release_from: str
-    release_to: str
 
 
 @dataclass(frozen=True)
@@ -45,40 +35,38 @@ class History:
     drill: Drill | None = None
 
 
-def history_of(root: Path, scenario: str, environment: str) -> History:
-    """Of the runs that ended well: on this environment, or on any where it has none."""
+def history_of(root: Path, scenario: str, environment: str, *, state_dir: Path) -> History:
+    """Of the runs that ended well: on this environment, or on any where it has none.
+
+    ``root`` has the incidents, ``state_dir`` the drill log.
+    """
+    drill = _last_drill(state_dir, scenario)
     try:
         every = [entry for entry in list_incidents(root, scenario=scenario) if entry.exit_code == 0]
     except RecordError:
-        return History()
+        return History(drill=drill)
     real = [entry for entry in every if not summary_for(entry.folder).get("check")]
     here = [entry for entry in real if entry.environment == environment]
     runs = (here or real)[:_RUNS]
     if not runs:
-        return History()
+        return History(drill=drill)
     return History(
         runs=len(runs),
         environment=runs[0].environment,
         total=_median([entry.seconds for entry in runs]),
         phases=_medians(_phase_times(summary_for(entry.folder)) for entry in runs),
         steps=_medians(_step_times(entry) for entry in runs[:_RECORDS]),
-        drill=_last_drill(real),
+        drill=drill,
     )
 
 
-def _last_drill(entries: Sequence[IncidentEntry]) -> Drill | None:
-    for entry in entries:
-        summary = summary_for(entry.folder)
-        if summary.get("kind") == "drill":
-            decision = summary.get("decision") or {}
-            return Drill(
-                when=entry.declared,
-                environment=entry.environment,
-                version=str(summary.get("version", "")),
-                release_from=str(decision.get("release_from", "")),
-                release_to=str(decision.get("release_to", "")),
-            )
-    return None
+def _last_drill(state_dir: Path, scenario: str) -> Drill | None:
+    """A drill has passed when it says so itself: a scenario can end well and the fault be felt."""
+    try:
+        drills = read_drills(state_dir, scenario=scenario)
+    except RecordError:
+        return None
+    return next((each for each in reversed(drills) if each.exit_code == 0), None)
 
 
 def _phase_times(summary: Mapping[str, Any]) -> dict[str, float]:

@@ -8,9 +8,10 @@ from typing import Any
 from rollback_playbook.catalogue.environments import Environment
 from rollback_playbook.catalogue.scenarios import Scenario
 from rollback_playbook.events.phases import CHANGING_PHASES
-from rollback_playbook.plan.history import Drill, History
+from rollback_playbook.plan.history import History
 from rollback_playbook.plan.hosts import ResolvedHosts
 from rollback_playbook.plan.steps import PlannedStep, planned_steps
+from rollback_playbook.record.drill_log import Drill
 
 
 def make_plan(
@@ -96,7 +97,7 @@ def _drill(drill: Drill | None) -> dict[str, Any] | None:
     if drill is None:
         return None
     return {
-        "when": drill.when,
+        "when": drill.time,
         "environment": drill.environment,
         "version": drill.version,
         "release_from": drill.release_from,

@@ -109,9 +109,9 @@ def _parsed(line: str) -> Drill | None:
 
 
 def trend(drills: Sequence[Drill]) -> float | None:
-    """How much longer the last drill took than those of its scenario before it: 0.2 is a fifth.
+    """How much longer the last drill took than those like it before: 0.2 is a fifth.
 
-    None without an earlier one that ended well.
+    Those of its scenario on its environment; None without one that ended well.
     """
     if not drills or drills[-1].seconds is None:
         return None
@@ -119,6 +119,8 @@ def trend(drills: Sequence[Drill]) -> float | None:
     before = [
         each.seconds
         for each in drills[:-1]
-        if each.scenario == last.scenario and each.exit_code == 0 and each.seconds
+        if (each.scenario, each.environment) == (last.scenario, last.environment)
+        and each.exit_code == 0
+        and each.seconds
     ]
     return last.seconds / statistics.median(before) - 1 if before and last.seconds else None

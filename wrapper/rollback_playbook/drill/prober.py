@@ -1,7 +1,7 @@
 """What a user sees: a client that knows nothing of the rollback and asks all the time.
 
-``python -m rollback_playbook.lab.prober URL FILE`` asks until it gets SIGTERM or whoever started it
-is gone, and appends one JSON object a request to FILE. ``seen`` turns that file into figures.
+It is a program of its own, which asks with ``keep_asking`` until it gets SIGTERM or whoever started
+it is gone, and appends one JSON object a request to a file. ``seen`` turns that file into figures.
 """
 
 from __future__ import annotations
@@ -13,20 +13,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-#: Requests a second.
-RATE = 25
-_TIMEOUT_SECONDS = 1.0
+#: Requests a second, where nothing else is said.
+RATE = 25.0
 _STOP_SECONDS = 10
-#: Longer than this without a right answer counts as an outage: six requests in a row.
-_GAP_SECONDS = 0.25
+#: The time of so many requests without a right answer counts as an outage: six in a row.
+_GAP_REQUESTS = 6.25
 
 
 @dataclass(frozen=True)
@@ -38,8 +35,7 @@ class Sample:
     path: str
     #: The status, or 0 when there was no answer.
     status: int
-    #: An answer of 200 whose content is wrong: an order whose total is not that of its lines, or a
-    #: product at another price than when the prober began.
+    #: An answer of 200 whose content is wrong.
     wrong: bool = False
 
     @property
@@ -114,15 +110,15 @@ class Seen:
 
 
 class Prober:
-    """The prober's process."""
+    """The prober's process: the program ``module``, called with ``arguments`` and the file."""
 
-    def __init__(self, url: str, file: Path) -> None:
+    def __init__(self, module: str, arguments: Sequence[str], file: Path) -> None:
         self.file = file
         file.unlink(missing_ok=True)
         self._began = time.time()
         self._unseen_until: float | None = None
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "rollback_playbook.lab.prober", url, str(file)],
+            [sys.executable, "-m", module, *arguments, str(file)],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
@@ -163,8 +159,17 @@ def samples(file: Path) -> list[Sample]:
     return sorted((Sample(**json.loads(line)) for line in lines), key=lambda each: each.ended)
 
 
-def seen(all_samples: Iterable[Sample], *, since: float = 0, until: float = float("inf")) -> Seen:
-    """What users saw from ``since`` to ``until`` (seconds since the epoch)."""
+def seen(
+    all_samples: Iterable[Sample],
+    *,
+    since: float = 0,
+    until: float = float("inf"),
+    rate: float = RATE,
+) -> Seen:
+    """What users saw from ``since`` to ``until`` (seconds since the epoch).
+
+    ``rate``: how many requests a second they made.
+    """
     chosen = [each for each in all_samples if since <= each.ended <= until]
     bad = [each for each in chosen if not each.good]
     return Seen(
@@ -172,11 +177,11 @@ def seen(all_samples: Iterable[Sample], *, since: float = 0, until: float = floa
         failed=len(bad),
         wrong=sum(each.wrong for each in bad),
         first_fault=min((each.at for each in bad), default=None),
-        outages=tuple(_outages(chosen)),
+        outages=tuple(_outages(chosen, gap=_GAP_REQUESTS / rate)),
     )
 
 
-def _outages(chosen: list[Sample]) -> Iterator[Outage]:
+def _outages(chosen: list[Sample], *, gap: float) -> Iterator[Outage]:
     """From one right answer to the next, where they are further apart than the gap.
 
     A gap in which nothing was asked (the machine slept) is none; at both ends the first and the
@@ -187,14 +192,14 @@ def _outages(chosen: list[Sample]) -> Iterator[Outage]:
     wrong_only = True
     for sample in chosen:
         if sample.good:
-            if began is not None and sample.ended - began > _GAP_SECONDS:
+            if began is not None and sample.ended - began > gap:
                 yield Outage(began, sample.ended, wrong_only)
             last_good, began, wrong_only = sample.ended, None, True
             continue
         wrong_only = wrong_only and sample.wrong
         if began is None:
             began = sample.at if last_good is None else last_good
-    if began is not None and chosen and chosen[-1].ended - began > _GAP_SECONDS:
+    if began is not None and chosen and chosen[-1].ended - began > gap:
         yield Outage(began, chosen[-1].ended, wrong_only)
 
 
@@ -202,50 +207,38 @@ def _iso(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-async def _probe(url: str, file: Path) -> None:
-    """Each request starts on time, however slow the ones before it are."""
-    import httpx
+async def keep_asking(
+    ask: Callable[[int], Awaitable[Sample]], file: Path, *, rate: float = RATE
+) -> None:
+    """``ask`` is called with 0, 1, 2 …: each request starts on time, however slow others are.
 
+    Every answer is written, however late it comes: the file is closed after the last one.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     parent = os.getppid()
-    limits = httpx.Limits(max_connections=RATE * 2, max_keepalive_connections=RATE)
-    # Every answer is written, however late it comes: the file is closed after the last one.
     with file.open("a", encoding="ascii", buffering=1) as out:
-        async with (
-            httpx.AsyncClient(base_url=url, timeout=_TIMEOUT_SECONDS, limits=limits) as client,
-            asyncio.TaskGroup() as group,
-        ):
-            prices = await _prices(client)
+
+        async def write_down(tick: int) -> None:
+            sample = await ask(tick)
+            out.write(json.dumps(asdict(sample)) + "\n")
+
+        async with asyncio.TaskGroup() as group:
             tick = 0
             began = loop.time()
             while not stop.is_set() and os.getppid() == parent:
-                group.create_task(_ask(client, _path(tick), prices, out))
+                group.create_task(write_down(tick))
                 tick += 1
-                wait = began + tick / RATE - loop.time()
+                wait = began + tick / rate - loop.time()
                 await asyncio.sleep(max(wait, 0))
 
 
-def _path(tick: int) -> str:
-    """Mostly orders, which are read from the database; each customer comes by in turn."""
-    return f"/products/{1 + tick % 50}" if tick % 4 == 0 else f"/orders/{1 + tick % 97}"
-
-
-async def _prices(client: Any) -> dict[str, Decimal]:
-    """The price of each product that is asked for, before anything is broken."""
-    import httpx
-
-    paths = sorted({path for path in map(_path, range(200)) if path.startswith("/products/")})
-    prices = {}
-    for path in paths:
-        with suppress(httpx.HTTPError, *_MALFORMED):
-            prices[path] = Decimal((await client.get(path)).json()["price"])
-    return prices
-
-
-async def _ask(client: Any, path: str, prices: dict[str, Decimal], out: Any) -> None:
+async def asked(
+    client: Any, path: str, is_wrong: Callable[[bytes], bool] = lambda _content: False
+) -> Sample:
+    """One request of an ``httpx.AsyncClient``; ``is_wrong`` looks at the content of a 200."""
     import httpx
 
     at, clock = time.time(), time.monotonic()
@@ -253,35 +246,7 @@ async def _ask(client: Any, path: str, prices: dict[str, Decimal], out: Any) -> 
     try:
         answer = await client.get(path)
         status = answer.status_code
-        wrong = status == 200 and is_wrong(answer.content, prices.get(path))
+        wrong = status == 200 and is_wrong(answer.content)
     except httpx.HTTPError:
         status = 0
-    sample = Sample(round(at, 4), round(time.monotonic() - clock, 4), path, status, wrong)
-    out.write(json.dumps(asdict(sample)) + "\n")
-
-
-#: What a user's program trips over in an answer that is not what it should be.
-_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
-
-
-def is_wrong(content: bytes, price: Decimal | None) -> bool:
-    """Whether a page says what is not so.
-
-    An order (it has lines) is wrong when its total is not that of its lines; a product when its
-    price is not ``price``, which is None where none is known. So is what cannot be read.
-    """
-    try:
-        page = json.loads(content)
-        if "lines" not in page:
-            return price is not None and Decimal(page["price"]) != price
-        total = sum(
-            (Decimal(line["price"]) * line["quantity"] for line in page["lines"]),
-            start=Decimal(0),
-        )
-        return Decimal(page["total"]) != total
-    except _MALFORMED:
-        return True
-
-
-if __name__ == "__main__":
-    asyncio.run(_probe(sys.argv[1], Path(sys.argv[2])))
+    return Sample(round(at, 4), round(time.monotonic() - clock, 4), path, status, wrong)

@@ -1,0 +1,123 @@
+"""What every drill does, wherever it is: it says its steps, tells what was seen, and judges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rollback_playbook.cli import drill_verdict as verdict
+from rollback_playbook.cli.incident_steps import Finished
+from rollback_playbook.cli.settings import Settings
+from rollback_playbook.drill.prober import RATE, Sample, Seen, seen
+from rollback_playbook.errors import ExitCode
+
+if TYPE_CHECKING:
+    from rollback_playbook.record.drill_log import Drill
+
+
+@dataclass(frozen=True)
+class Felt:
+    """What users felt since the fault, and since the rollback began; moments since the epoch."""
+
+    broken: float
+    rollback: float
+    since_fault: Seen
+    since_rollback: Seen
+
+    @classmethod
+    def of(
+        cls, samples: Sequence[Sample], *, broken: float, rollback: float, rate: float = RATE
+    ) -> Felt:
+        """From everything that users saw, ``rate`` times a second."""
+        return cls(
+            broken,
+            rollback,
+            since_fault=seen(samples, since=broken, rate=rate),
+            since_rollback=seen(samples, since=rollback, rate=rate),
+        )
+
+    def as_event(self) -> dict[str, Any]:
+        """The data of ``outage.measured``."""
+        return {
+            **self.since_rollback.as_event(),
+            "since": "the start of the rollback",
+            "since_first_fault": self.since_fault.as_event(),
+        }
+
+
+def step(text: str) -> None:
+    """Say what is done next."""
+    click.secho(f"\n{text}", bold=True, err=True)
+
+
+def tell_fault(samples: Iterable[Sample], *, since: float) -> Seen:
+    """Say what users see of the fault; return it."""
+    found = seen(samples, since=since)
+    click.echo(
+        f"  users see it: {found.failed} of {found.requests} requests failed, "
+        f"{found.wrong} answers were wrong",
+        err=True,
+    )
+    return found
+
+
+def judge(
+    settings: Settings,
+    finished: Finished,
+    felt: Felt | None,
+    proofs: Iterable[verdict.Line],
+    *,
+    outage_target: float | None = None,
+) -> Drill:
+    """Print what was proved and how long it took, and write down how the drill ended.
+
+    ``outage_target``: seconds that the rollback may cost users; None where nobody has said. A
+    target time that is missed is told and no failure: a busy machine is not a broken one.
+    """
+    from rollback_playbook.record.keys import Keyring
+    from rollback_playbook.record.verification import verify
+
+    record = verify(finished.folder, Keyring(settings.keys_dir))
+    proved = [
+        verdict.healthy(finished.exit_code),
+        *proofs,
+        verdict.record(record.ok, record.events),
+    ]
+    drill = _written_down(settings, finished, proved)
+    for good, text in [
+        *proved,
+        *_outage(felt, outage_target),
+        verdict.target(finished.folder),
+    ]:
+        mark = click.style("✓", fg="green") if good else click.style("✗", fg="red")
+        click.echo(f"{mark} {text}", err=True)
+    click.echo(f"  report: {finished.folder.report}", err=True)
+    return drill
+
+
+def _written_down(settings: Settings, finished: Finished, proved: Iterable[verdict.Line]) -> Drill:
+    from rollback_playbook.record.drill_log import append_drill, drill_of
+    from rollback_playbook.record.listing import summary_for
+
+    code = finished.exit_code
+    if code is ExitCode.HEALTHY and not all(good for good, _ in proved):
+        code = ExitCode.NOT_PROVED
+    drill = drill_of(summary_for(finished.folder), exit_code=int(code))
+    append_drill(settings.state_dir, drill)
+    return drill
+
+
+def _outage(felt: Felt | None, target: float | None) -> Iterator[verdict.Line]:
+    if felt is None:
+        yield False, "the prober saw nothing"
+        return
+    yield from verdict.outage(
+        felt.since_fault,
+        felt.since_rollback,
+        broken=felt.broken,
+        rollback=felt.rollback,
+        target=target,
+    )

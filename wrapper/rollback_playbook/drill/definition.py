@@ -1,0 +1,152 @@
+"""How an environment is broken for a drill, and who asks meanwhile: what its inventory says.
+
+- ``drill_url``: an address, or several, that users ask for and that answer 200 when all is well.
+- ``drill_rate``: requests a second, 25 if not said.
+- ``drill_timeout``: seconds after which a user gives up, 1 if not said.
+- ``drill_faults``: for each scenario a mapping with ``playbook``, which causes the fault;
+  optionally ``mend``, which is played after a drill that went well, and ``variables`` for the
+  scenario. Paths are those of playbooks, relative to the folder of the inventory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from rollback_playbook.drill.prober import RATE
+from rollback_playbook.errors import RefusedError, UsageError
+
+_FAULTS = "drill_faults"
+_URL = "drill_url"
+_TIMEOUT_SECONDS = 1.0
+_KEYS = frozenset({"playbook", "mend", "variables"})
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is broken for one scenario."""
+
+    playbook: Path
+    mend: Path | None = None
+    #: Of the scenario, as ``-e`` takes them.
+    variables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Definition:
+    """The drills of one environment, by scenario, in the order of the inventory."""
+
+    environment: str
+    urls: tuple[str, ...]
+    rate: float
+    timeout: float
+    faults: Mapping[str, Fault] = field(default_factory=dict)
+
+    def fault_for(self, scenario: str) -> Fault:
+        """Raises RefusedError, naming those that there are."""
+        if scenario not in self.faults:
+            raise RefusedError(
+                f"{self.environment} has no fault that {scenario} mends; nothing was changed",
+                hint=f"{_FAULTS} in its inventory has one for {', '.join(self.faults)}",
+            )
+        return self.faults[scenario]
+
+
+def definition_of(
+    environment: str, inventory: str, variables: Mapping[str, Any], scenarios: Iterable[str]
+) -> Definition:
+    """What an inventory with these variables says; ``scenarios`` are the names that there are.
+
+    Raises RefusedError where it says nothing of drills, UsageError where it cannot be meant.
+    """
+    faults = variables.get(_FAULTS)
+    if not faults:
+        raise RefusedError(
+            f"the inventory of {environment} does not say how it may be broken ({_FAULTS}); "
+            "nothing was changed",
+            hint="docs/how-to/drills.md shows how; without -i the drill is on the lab",
+        )
+    if not isinstance(faults, Mapping):
+        raise UsageError(f"{_FAULTS} of {environment} has to be a mapping of scenarios")
+    unknown = sorted(set(map(str, faults)) - set(scenarios))
+    if unknown:
+        raise UsageError(
+            f"{_FAULTS} of {environment} names what is no scenario: {', '.join(unknown)}",
+            hint="rollback-playbook list",
+        )
+    folder = Path(inventory) if Path(inventory).is_dir() else Path(inventory).parent
+    return Definition(
+        environment,
+        urls=_urls(environment, variables.get(_URL)),
+        rate=_positive("drill_rate", variables.get("drill_rate", RATE)),
+        timeout=_positive("drill_timeout", variables.get("drill_timeout", _TIMEOUT_SECONDS)),
+        faults={str(name): _fault(str(name), said, folder) for name, said in faults.items()},
+    )
+
+
+def _urls(environment: str, said: Any) -> tuple[str, ...]:
+    urls = [said] if isinstance(said, str) else said
+    if not urls:
+        raise UsageError(
+            f"the inventory of {environment} does not say what users ask for ({_URL}), so nobody "
+            "could tell how long they were without it"
+        )
+    if not isinstance(urls, list) or not all(_is_url(url) for url in urls):
+        raise UsageError(
+            f"{_URL} of {environment} has to be an address like http://127.0.0.1:8080/orders, or a "
+            f"list of some; it is {urls!r}"
+        )
+    return tuple(urls)
+
+
+def _is_url(text: Any) -> bool:
+    """One without a template: nobody renders it here."""
+    if not isinstance(text, str) or "{{" in text:
+        return False
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def _positive(name: str, said: Any) -> float:
+    try:
+        number = float(said)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(said, bool) or not 0 < number <= 1000:
+        raise UsageError(f"{name} has to be a number above 0, up to 1000; it is {said!r}")
+    return number
+
+
+def _fault(scenario: str, said: Any, folder: Path) -> Fault:
+    where = f"{_FAULTS}.{scenario}"
+    if not isinstance(said, Mapping) or "playbook" not in said:
+        raise UsageError(f"{where} has to be a mapping that names a playbook; it is {said!r}")
+    odd = sorted(set(map(str, said)) - _KEYS)
+    if odd:
+        raise UsageError(f"{where} knows {', '.join(sorted(_KEYS))}, and not {', '.join(odd)}")
+    variables = said.get("variables") or {}
+    if not isinstance(variables, Mapping):
+        raise UsageError(f"{where}.variables has to be a mapping; it is {variables!r}")
+    return Fault(
+        playbook=_playbook(f"{where}.playbook", said["playbook"], folder),
+        mend=_playbook(f"{where}.mend", said["mend"], folder) if said.get("mend") else None,
+        variables=(json.dumps(dict(variables)),) if variables else (),
+    )
+
+
+def _playbook(where: str, said: Any, folder: Path) -> Path:
+    path = folder / str(said)
+    if not path.is_file():
+        raise UsageError(
+            f"{where}: there is no playbook at {path.resolve()}",
+            hint="a path that is not absolute is relative to the folder of the inventory",
+        )
+    return path.resolve()
