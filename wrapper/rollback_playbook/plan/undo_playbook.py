@@ -29,6 +29,7 @@ _ROLES = {
     "sre.rollback.redis_flush": "cache",
     "sre.rollback.release_checkout": "release",
     "sre.rollback.release_link": "release",
+    "sre.rollback.sqlite_restore_verified": "sqlite",
     "sre.rollback.traffic": "traffic",
 }
 _COLLECTION = "sre.rollback."
@@ -92,7 +93,9 @@ def undo_plays(
         "undo": "rollback-playbook undo of this incident.",
         "approval": "operator",
     }
-    names = {f"{role}_restore_id": restore_id for role in ("release", "database", "cache")}
+    names = {
+        f"{role}_restore_id": restore_id for role in ("release", "database", "cache", "sqlite")
+    }
     plays: list[dict[str, Any]] = [
         {
             "name": "Declare",
@@ -177,7 +180,13 @@ def _task(step: UndoStep, names: Mapping[str, str], *, check: bool) -> dict[str,
         include: dict[str, Any] = {"name": f"{_COLLECTION}{role}", "tasks_from": "undo"}
         if check:
             include["apply"] = {"check_mode": True}
-        undo = {"module": step.module, "args": _unsafe(step.args), "certain": step.certain}
+        undo = {
+            "module": step.module,
+            "args": _unsafe(step.args),
+            "certain": step.certain,
+            # A role cannot see it: what Ansible says of check mode is said of a whole run.
+            "check": check,
+        }
         task |= {
             "ansible.builtin.include_role": include,
             "vars": {f"{role}_undo": undo, **names},
