@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.compose.conftest import MakeEnvironment, MakeStack
+from tests.compose.environment import Environment
 from tests.compose.images import APP, build, docker, dockerfile
 from tests.compose.stack import COMPOSE_FILE, Stack, free_port
+from tests.real_servers import RedisServer
 
 pytestmark = pytest.mark.compose
 
@@ -58,30 +60,64 @@ def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
     pytest.fail("the registry does not answer")
 
 
-def test_image_that_is_in_a_registry_alone_is_pulled(
-    make_stack: MakeStack, environment: MakeEnvironment, registry: str
-) -> None:
+@pytest.fixture
+def pulled(make_stack: MakeStack, registry: str) -> Stack:
+    """Release 2.0.0 is bad, and of release 1.0.5 this host is to have no image any more."""
     good, bad = (f"{registry}/shop/web:{version}" for version in ("1.0.5", "2.0.0"))
     build(good, {"version": "1.0.5"})
     docker("push", "--quiet", good)
     docker("tag", "shop/web:2.0.0", bad)
-    stack = make_stack(
-        "pulled",
+    return make_stack(
+        f"pulled{registry.rpartition(':')[2]}",
         compose_file=COMPOSE_FILE.replace("shop/web:", f"{registry}/shop/web:"),
         variables={"WEB": "1.0.5"},
     )
-    shop = environment(stack, release_services=["web"])
+
+
+def _lose_the_good_image(shop: Environment) -> None:
+    (good,) = shop.stack.images("web")
     marked = shop.run("mark-good", "--yes")
     assert marked.code == 0, marked.output
-    stack.deploy(web="2.0.0")
-    stack.wait_for(500)
+    shop.stack.deploy(web="2.0.0")
+    shop.stack.wait_for(500)
     docker("rmi", good)
+
+
+def test_image_that_is_in_a_registry_alone_is_pulled(
+    pulled: Stack, environment: MakeEnvironment
+) -> None:
+    shop = environment(pulled, release_services=["web"])
+    _lose_the_good_image(shop)
 
     done = shop.run("application", "--reason", "orders fail", "--yes")
 
     assert done.code == 0, done.output
-    assert stack.get() == (200, "1.0.5")
-    assert len(stack.containers()["web"]) == 2
+    assert pulled.get() == (200, "1.0.5")
+    assert len(pulled.containers()["web"]) == 2
+
+
+def test_request_isolation_pulls_the_image_and_ends_every_session(
+    pulled: Stack, environment: MakeEnvironment, valkey_server: RedisServer
+) -> None:
+    shop = environment(
+        pulled,
+        release_services=["web"],
+        cache_login_port=valkey_server.port,
+        request_isolation_services=["web"],
+        request_isolation_patterns=["session:*"],
+        request_isolation_checks=[],
+    )
+    _lose_the_good_image(shop)
+    sessions = valkey_server.client()
+    sessions.mset({"session:ann": "1", "cart:ann": "1"})
+
+    done = shop.run("request-isolation", "--reason", "somebody else's orders", "--yes")
+
+    assert done.code == 0, done.output
+    assert pulled.get() == (200, "1.0.5")
+    assert sessions.keys() == [b"cart:ann"]
+    sessions.close()
+    assert shop.undo_of(done, "compose_release")
 
 
 def test_image_that_nobody_has_is_built_again_from_its_git_tag(

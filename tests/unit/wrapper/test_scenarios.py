@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from rollback_playbook.catalogue.collection import bundled_playbooks, require_same_version
+from rollback_playbook.catalogue.plays import read_plays
 from rollback_playbook.catalogue.scenarios import (
     PHASES,
     find,
@@ -151,6 +153,29 @@ def test_a_bundled_scenario_that_switches_also_verifies_and_lets_users_in_again(
         keeps_out = scenario.has("Pause") or path.stem == "security_breach"
         assert scenario.has("Resume") is keeps_out
         assert scenario.has("Confirm") or not keeps_out
+
+
+_BLOCK = ("block", "rescue", "always")
+
+
+@pytest.mark.parametrize("path", sorted(bundled_playbooks().glob("*.yml")), ids=lambda p: p.stem)
+def test_a_bundled_scenario_makes_the_release_ready_before_it_switches_to_it(path: Path) -> None:
+    steps = list(_steps_of_release(read_plays(path)))
+
+    switched = next((at for at, step in enumerate(steps) if step in ("switch", "gradual")), None)
+    assert switched is None or "prepare" in steps[:switched]
+
+
+def _steps_of_release(plays: list[dict[str, Any]]) -> Iterator[str]:
+    """What the plays ask the role ``release`` for, in order."""
+    for play in plays:
+        waiting = list(play.get("tasks") or ())
+        while waiting:
+            task = waiting.pop(0)
+            waiting[:0] = [each for part in _BLOCK for each in task.get(part) or ()]
+            for asked in (task.get(f"ansible.builtin.{how}_role") for how in ("import", "include")):
+                if asked and asked["name"] == "sre.rollback.release":
+                    yield asked["tasks_from"]
 
 
 @pytest.mark.parametrize(
