@@ -139,6 +139,34 @@ def test_breakers_recover_up_to_the_one_with_which_the_system_turns_red(
     assert _variant(tmp_path) == "on"
 
 
+@pytest.mark.parametrize(
+    ("named", "more", "closed"),
+    [
+        pytest.param([], ["payments"], {"payments"}, id="none but further ones"),
+        pytest.param(["search"], ["payments", "search"], {"payments", "search"}, id="both"),
+        pytest.param(["all"], ["payments"], set(_BREAKERS), id="all, and one of them by name"),
+    ],
+)
+def test_breakers_that_no_rollback_opens_recover_with_the_others(
+    tmp_path: Path,
+    app: App,
+    valkey_server: RedisServer,
+    named: list[str],
+    more: list[str],
+    closed: set[str],
+) -> None:
+    (tmp_path / "flags.json").write_text(json.dumps(_FLAGS), encoding="ascii")
+    done = _protect(tmp_path, app, valkey_server, "open")
+    assert done.returncode == 0, done.stdout
+
+    done = _protect(
+        tmp_path, app, valkey_server, "recover", protect_breakers=named, protect_more_breakers=more
+    )
+
+    assert done.returncode == 0, done.stdout
+    assert {name for name, state in app.states().items() if state == "closed"} == closed
+
+
 def test_breakers_and_flags_are_undone_from_what_the_record_has_of_them(
     tmp_path: Path, app: App, valkey_server: RedisServer, run_module: RunModule
 ) -> None:
