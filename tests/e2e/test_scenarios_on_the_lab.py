@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -117,17 +119,62 @@ def test_payment_failure_leaves_the_shop_open_without_payments(shop: Operator) -
 
 
 @_SLOW
+def test_breaker_recovery_takes_payments_again_when_the_provider_is_well(shop: Operator) -> None:
+    _break(shop, "payment-failure")
+    opened = shop.types("payment-failure", "-i", "lab")
+    os.kill(supervision.pid(shop.lab.state(), "payment"), signal.SIGCONT)
+    still_open = place_orders(shop.lab.state().url, 1)
+
+    # An inventory may name a breaker for this scenario alone.
+    done = shop.types("breaker-recovery", "-i", "lab", "-e", '{"protect_breakers": []}')
+
+    assert opened.returncode == 0, opened.stderr
+    assert still_open == 0
+    assert done.returncode == 0, done.stderr
+    assert "done and healthy" in done.stderr
+    assert place_orders(shop.lab.state().url, 2) == 2
+
+
+@_SLOW
 def test_performance_regression_sheds_the_load_of_the_crawler(shop: Operator) -> None:
-    break_lab(shop.lab.directory, fault_for("performance-regression"))
+    fault = fault_for("performance-regression")
+    # By the command line: this process must not be left with one of the crawler's.
+    broken = shop.types("lab", "break", "--fault", fault.name)
 
     done = shop.types("performance-regression", "-i", "lab")
 
+    assert broken.returncode == 0, broken.stderr
+    assert "threads are busy" in broken.stderr
     assert done.returncode == 0, done.stderr
+    assert fault.symptoms(shop.lab) == []
     flags = json.loads(shop.lab.flags.read_text(encoding="utf-8"))["flags"]
     assert flags["recommendations"]["defaultVariant"] == "off"
     assert flags["rate_limiting"]["defaultVariant"] == "on"
     port = shop.lab.state().ports["nginx"]
     assert answer(port, "/products/7/recommendations", timeout=30) == (200, {"products": []})
+
+
+def test_traffic_is_paused_once_and_resumed_as_it_was(shop: Operator) -> None:
+    found = (shop.lab.nginx / "maintenance.conf").read_bytes()
+
+    paused = shop.types("traffic-pause", "-i", "lab", "--reason", "every request does damage")
+    status, _ = answer(shop.lab.state().ports["nginx"], "/health")
+    kept = (shop.lab.nginx / "maintenance.conf").read_bytes()
+    again = shop.types("traffic-pause", "-i", "lab")
+    undone = shop.types("undo", "last")
+
+    assert paused.returncode == 0, paused.stderr
+    assert status == 503
+    assert again.returncode == 0, again.stderr
+    assert undone.returncode == 3
+    assert "left nothing that could be taken back" in undone.stderr
+    assert (shop.lab.nginx / "maintenance.conf").read_bytes() == kept
+
+    resumed = shop.types("traffic-resume", "-i", "lab")
+
+    assert resumed.returncode == 0, resumed.stderr
+    assert shop.users_get() == "ok"
+    assert (shop.lab.nginx / "maintenance.conf").read_bytes() == found
 
 
 @_SLOW
