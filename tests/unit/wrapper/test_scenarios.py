@@ -143,6 +143,13 @@ def test_every_bundled_scenario_says_when_and_when_not_and_how_to_undo_it(path: 
     assert {phase.name for phase in scenario.phases} <= set(PHASES)
 
 
+def test_cache_flush_says_up_to_which_size_an_undo_brings_the_keys_back() -> None:
+    defaults = bundled_playbooks().parent / "roles" / "cache" / "defaults" / "main.yml"
+    kept = yaml.safe_load(defaults.read_text(encoding="utf-8"))["cache_restore_point_max_bytes"]
+
+    assert f"{kept // 2**20} MiB" in find("cache-flush", [bundled_playbooks()]).undo
+
+
 @pytest.mark.parametrize("path", sorted(bundled_playbooks().glob("*.yml")), ids=lambda p: p.stem)
 def test_a_bundled_scenario_that_switches_also_verifies_and_lets_users_in_again(path: Path) -> None:
     scenario = load(path.stem, path)
