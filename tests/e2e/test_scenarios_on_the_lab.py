@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rollback_playbook.lab import seeding, supervision
+from rollback_playbook.lab import lifecycle, seeding, supervision
 from rollback_playbook.lab.asking import answer, log_in
 from rollback_playbook.lab.breaking import break_lab, fault_for
 from rollback_playbook.lab.certificates import issue
@@ -60,6 +60,22 @@ def test_scenario_mends_what_it_is_for(shop: Operator, scenario: str) -> None:
     assert felt
     assert done.returncode == 0, done.stderr
     assert fault.symptoms(shop.lab) == []
+
+
+def test_cache_flush_restarts_the_services_that_are_named_and_no_others(shop: Operator) -> None:
+    before = _pids(shop)
+
+    done = shop.types("cache-flush", "-i", "lab", "-e", '{"cache_flush_services": ["shop"]}')
+
+    assert done.returncode == 0, done.stderr
+    after = _pids(shop)
+    assert {name for name in before if before[name] != after[name]} == {"shop"}
+
+
+def _pids(shop: Operator) -> dict[str, str]:
+    """The process of each service, as supervisor has it."""
+    services = lifecycle.status(shop.lab.directory).services
+    return {name: line.partition("pid ")[2].partition(",")[0] for name, line in services.items()}
 
 
 @_SLOW
