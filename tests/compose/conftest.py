@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -89,9 +89,13 @@ def environment(tmp_path: Path) -> MakeEnvironment:
     """``environment(stack, release_services=[…])``: an inventory for it, with these variables."""
 
     def make(
-        stack: Stack, *, hosts: Mapping[str, Mapping[str, Any]] | None = None, **variables: Any
+        stack: Stack,
+        *,
+        hosts: Mapping[str, Mapping[str, Any]] | None = None,
+        lacks: Sequence[str] = (),
+        **variables: Any,
     ) -> Environment:
-        made = Environment(stack, tmp_path, variables, hosts or {})
+        made = Environment(stack, tmp_path, variables, hosts or {}, lacks)
         made.write()
         return made
 

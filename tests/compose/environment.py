@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ class Environment:
     variables: dict[str, Any]
     #: Hosts and their own variables; without any it is this machine.
     hosts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    #: Groups that are declared without hosts.
+    lacks: Sequence[str] = ()
 
     @property
     def state(self) -> Path:
@@ -55,6 +57,7 @@ class Environment:
         group.mkdir(parents=True, exist_ok=True)
         hosts = self.hosts or {"compose1": {"ansible_connection": "local"}}
         groups = {name: {"hosts": dict.fromkeys(hosts)} for name in ("proxy", "cache")}
+        groups |= {name: {"hosts": {}} for name in self.lacks}
         inventory = {
             "all": {
                 "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}"},

@@ -289,6 +289,56 @@ def test_hosts_that_match_nothing_are_refused(
         resolve_hosts(str(inventory), patterns, limit, environment=environment)
 
 
+@pytest.fixture
+def without_cache(inventory: Path) -> Path:
+    with inventory.open("a", encoding="ascii") as file:
+        file.write("[cache]\n")
+    return inventory
+
+
+def test_group_that_is_declared_without_hosts_may_be_lacking(
+    without_cache: Path, environment: dict[str, str]
+) -> None:
+    hosts = resolve_hosts(
+        str(without_cache), ["app:cache"], "", environment=environment, may_lack=["cache"]
+    )
+
+    assert hosts.by_pattern["app:cache"] == ("web1", "web2")
+    assert hosts.groups["cache"] == ()
+
+
+@pytest.mark.parametrize(
+    ("patterns", "may_lack", "words"),
+    [
+        pytest.param(["app:cache"], [], "'cache' matches none", id="not for every scenario"),
+        pytest.param(["app:caches"], ["caches"], "'caches' matches none", id="not declared"),
+        pytest.param(["app", "cache"], ["cache"], "no host is left for 'cache'",
+                     id="a phase without hosts"),
+        pytest.param(["app:cache", "app:proxy"], ["cache"], "'proxy' matches none", id="another"),
+    ],
+)  # fmt: skip
+def test_hosts_that_are_missing_for_another_reason_are_refused(
+    without_cache: Path,
+    environment: dict[str, str],
+    patterns: list[str],
+    may_lack: list[str],
+    words: str,
+) -> None:
+    with pytest.raises(RefusedError, match=words):
+        resolve_hosts(str(without_cache), patterns, "", environment=environment, may_lack=may_lack)
+
+
+def test_refusal_says_how_an_inventory_says_that_there_is_no_database(
+    without_cache: Path, environment: dict[str, str]
+) -> None:
+    with pytest.raises(RefusedError) as caught:
+        resolve_hosts(
+            str(without_cache), ["app:proxy"], "", environment=environment, may_lack=["proxy"]
+        )
+
+    assert caught.value.hint.endswith("Where there is no proxy, say so: `proxy: {hosts: {}}`")
+
+
 def test_inventory_that_is_broken_is_refused_with_its_name(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -80,6 +81,16 @@ def test_plan_has_every_step_with_its_hosts_its_time_and_its_undo() -> None:
     assert plan["hosts"] == ["c1", "db1", "edge1", "web1", "web2"]
     assert len(plan["fingerprint"]) == 8
     assert json.loads(json.dumps(plan)) == plan
+
+
+def test_plan_has_no_step_on_a_group_without_hosts() -> None:
+    hosts = replace(_hosts(), groups={**_GROUPS, "cache": ()})
+
+    plan = _plan(hosts=hosts)
+
+    assert any(step["on"] == "cache" for step in _plan()["steps"])
+    assert not any(step["on"] == "cache" for step in plan["steps"])
+    assert "cache" not in plan["targets"]
 
 
 def test_task_that_only_looks_or_decides_is_nothing_to_undo() -> None:

@@ -58,6 +58,8 @@ class Scenario:
     phases: tuple[Phase, ...]
     #: Variables of the inventory without which Protect does nothing; None where that is not known.
     protected_by: frozenset[str] | None = None
+    #: Groups that an inventory may declare without hosts, which says that there is none of them.
+    may_lack: frozenset[str] = frozenset()
 
     @property
     def decides_first(self) -> bool:
@@ -166,6 +168,7 @@ def _from_plays(name: str, path: Path, plays: list[dict[str, Any]]) -> Scenario:
         protects_first=bool(metadata.get("protects_first", False)),
         phases=phases,
         protected_by=_protected_by(play for play in plays if play["name"] == "Protect"),
+        may_lack=frozenset(map(str, metadata.get("may_lack", ()))),
     )
 
 

@@ -64,9 +64,15 @@ def _environment(settings: Settings, name: str) -> Iterator[Finding]:
         scenario = load(scenario_name, path)
         patterns = [phase.hosts for phase in scenario.phases]
 
-        def hosts(patterns: list[str] = patterns) -> str:
+        def hosts(
+            patterns: list[str] = patterns, may_lack: frozenset[str] = scenario.may_lack
+        ) -> str:
             found = resolve_hosts(
-                resolved.inventory, patterns, "", environment=settings.ansible_environment
+                resolved.inventory,
+                patterns,
+                "",
+                environment=settings.ansible_environment,
+                may_lack=may_lack,
             )
             return f"{len(found.names)} hosts"
 

@@ -134,6 +134,7 @@ def hosts_of(
         [phase.hosts for phase in scenario.phases],
         limit,
         environment=settings.ansible_environment,
+        may_lack=scenario.may_lack,
     )
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,9 +68,17 @@ class ResolvedHosts:
 
 
 def resolve_hosts(
-    inventory: str, patterns: Sequence[str], limit: str, *, environment: Mapping[str, str]
+    inventory: str,
+    patterns: Sequence[str],
+    limit: str,
+    *,
+    environment: Mapping[str, str],
+    may_lack: Collection[str] = (),
 ) -> ResolvedHosts:
     """Ask Ansible.
+
+    A group of ``may_lack`` that the inventory declares without hosts is no error: that says that
+    there is none of them. One that it does not declare at all may be misspelt.
 
     Raises UsageError when the inventory cannot be read or a part of the limit matches nothing,
     and RefusedError when a part of a play's pattern matches nothing: Ansible itself only warns,
@@ -86,12 +94,7 @@ def resolve_hosts(
             hint=f"hosts and groups here: {', '.join(_known(answer))}",
         )
     if answer["unmatched"]:
-        pattern, missing = next(iter(answer["unmatched"].items()))
-        raise RefusedError(
-            f"the scenario needs hosts {pattern!r}, but {_quoted(missing)} matches none in "
-            f"{inventory}; nothing was changed",
-            hint=f"hosts and groups here: {', '.join(_known(answer))}",
-        )
+        _refuse_unmatched(answer, inventory, may_lack)
     empty = [pattern for pattern, names in answer["patterns"].items() if not names]
     if empty:
         raise RefusedError(
@@ -106,6 +109,23 @@ def resolve_hosts(
         variables=answer["variables"],
         vaulted=tuple(answer["vaulted"]),
     )
+
+
+def _refuse_unmatched(answer: Mapping[str, Any], inventory: str, may_lack: Collection[str]) -> None:
+    """Raises RefusedError, but for groups that are left out on purpose."""
+    for pattern, parts in answer["unmatched"].items():
+        missing = [part for part in parts if part not in may_lack or part not in answer["groups"]]
+        if not missing:
+            continue
+        known = f"hosts and groups here: {', '.join(_known(answer))}"
+        absent = [part for part in missing if part in may_lack]
+        if absent == missing:
+            known += f". Where there is no {absent[0]}, say so: `{absent[0]}: {{hosts: {{}}}}`"
+        raise RefusedError(
+            f"the scenario needs hosts {pattern!r}, but {_quoted(missing)} matches none in "
+            f"{inventory}; nothing was changed",
+            hint=known,
+        )
 
 
 def _ask(question: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:

@@ -31,7 +31,11 @@ def make_plan(
     """
     phases = [phase for phase in scenario.phases if not only or phase.name in only]
     names = {phase.name for phase in phases}
-    steps = [step for step in planned_steps(scenario) if step.phase in names]
+    steps = [
+        step
+        for step in planned_steps(scenario)
+        if step.phase in names and hosts.groups.get(step.hosts) != ()
+    ]
     return {
         "scenario": scenario.name,
         "title": scenario.title,

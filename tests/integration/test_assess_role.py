@@ -1,0 +1,83 @@
+"""The role that decides how far to go back, where there is a database and where there is none."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.role_runner import run_playbook
+
+_PLAYBOOK = """
+- hosts: app:database
+  gather_facts: false
+  tasks:
+    - ansible.builtin.import_role:
+        name: sre.rollback.assess
+        tasks_from: decide
+    - ansible.builtin.debug:
+        msg: "decided {{ assess_decision | to_json }}"
+      run_once: true
+"""
+_FULL = {"restore_id": "first", "level": "full"}
+
+
+def decide(tmp_path: Path, *, databases: int = 0, **variables: Any) -> dict[str, Any] | str:
+    """What is decided while release 2 runs and 1 is good, or what is said instead."""
+    host = {
+        "release_current": "2",
+        "release_target": "1",
+        "incident_id": "now",
+        "rollback_restore_points": str(tmp_path / "points"),
+        "ansible_connection": "local",
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+        **variables,
+    }
+    found = {**host, "database_integrity": {"failed_checks": []}}
+    children = {
+        "app": {"hosts": {"app1": host}},
+        "database": {"hosts": {f"db{n}": found for n in range(databases)}},
+    }
+    done = run_playbook(tmp_path, _PLAYBOOK, {"all": {"children": children}})
+    decision = re.search(r'"msg": "decided (\{.*\})"', done.stdout)
+    if decision is None:
+        return done.stdout
+    return dict(json.loads(json.loads(f'"{decision[1]}"')))
+
+
+def leave_unfinished(tmp_path: Path) -> None:
+    (tmp_path / "points").mkdir()
+    (tmp_path / "points" / "unfinished.json").write_text(json.dumps(_FULL))
+
+
+def test_without_a_database_only_the_release_goes_back(tmp_path: Path) -> None:
+    decision = decide(tmp_path)
+
+    assert isinstance(decision, dict), decision
+    assert (decision["level"], decision["database"]) == ("application", False)
+
+
+@pytest.mark.parametrize(("databases", "level"), [(0, "application"), (1, "full")])
+def test_attempt_that_did_not_finish_restores_a_database_only_where_there_is_one(
+    tmp_path: Path, databases: int, level: str
+) -> None:
+    leave_unfinished(tmp_path)
+
+    decision = decide(tmp_path, databases=databases)
+
+    assert isinstance(decision, dict), decision
+    assert (decision["level"], decision["database"]) == (level, level == "full")
+
+
+def test_full_without_a_database_is_refused(tmp_path: Path) -> None:
+    assert "This environment has no database" in str(decide(tmp_path, assess_level="full"))
+
+
+def test_good_release_without_a_database_is_not_said_to_have_sound_data(tmp_path: Path) -> None:
+    decision = decide(tmp_path, release_current="1")
+
+    assert isinstance(decision, dict), decision
+    assert decision["reasons"] == ["the last good release runs and there is no database"]
