@@ -180,6 +180,12 @@ class Stack:
             set(docker("inspect", "--format", "{{.Config.Image}}", *ids).split()) if ids else set()
         )
 
+    def environment(self, service: str) -> list[str]:
+        """What the first of its containers was given."""
+        wanted = "{{range .Config.Env}}{{println .}}{{end}}"
+        container = self.containers(service)[service][0]
+        return docker("inspect", "--format", wanted, container).splitlines()
+
     def led_away(self, *services: str) -> list[str]:
         """Where services are led to other containers; the proxy and the store, which stay."""
         pids = self.pids(*(services or ("proxy", "store")))

@@ -79,3 +79,48 @@ def test_name_that_is_no_service_is_refused(stack: Stack, run_module: RunModule)
     result = run_module("compose_services", wish(stack, ["apii"], "stopped"))
     assert "the Compose file has no service apii, only api" in result["msg"]
     assert stack.containers() == before
+
+
+def test_recreated_containers_have_the_environment_of_now_and_the_image_that_ran(
+    stack: Stack, run_module: RunModule
+) -> None:
+    limits = "    env_file: limits.env\n"
+    stack.compose_file = stack.compose_file.replace("  worker:\n", f"{limits}  worker:\n")
+    stack.write()
+    (stack.folder / "limits.env").write_text("POOL_MAX=50\n")
+    stack.deploy()
+    others = stack.containers("proxy", "web", "worker", "store")
+    before = stack.containers("api")
+    # The owner has written another version down meanwhile: that is no reason to run it.
+    stack.variables["API"] = "2.0.0"
+    stack.write()
+    (stack.folder / "limits.env").write_text("POOL_MAX=10\n")
+    override = str(stack.host / "shop.override.yml")
+    args = wish(stack, ["api"], "recreated", override=override, timeout=40)
+
+    assert run_module("compose_services", args, check=True)["changes"] == ["api"]
+    assert stack.containers("api") == before
+    result = run_module("compose_services", args)
+
+    assert result["changes"] == ["api"], result
+    assert result["undo"] is None
+    assert "POOL_MAX=10" in stack.environment("api")
+    assert stack.images("api") == {"shop/api:1.0.0"}
+    assert stack.containers("proxy", "web", "worker", "store") == others
+    files = ("--file", f"{stack.folder}/docker-compose.yml", "--file", override)
+    stack.compose(*files, "up", "--detach", "--no-deps", "api")
+    assert stack.images("api") == {"shop/api:1.0.0"}
+
+
+def test_recreated_container_that_does_not_get_healthy_is_named_with_what_runs(
+    stack: Stack, run_module: RunModule
+) -> None:
+    stack.deploy(api="4.0.0")
+    override = str(stack.host / "shop.override.yml")
+
+    result = run_module(
+        "compose_services", wish(stack, ["api"], "recreated", override=override, timeout=3)
+    )
+
+    assert "was not healthy within 3 s" in result["msg"]
+    assert "Now api runs shop/api:4.0.0" in result["msg"]

@@ -175,6 +175,25 @@ def switch(order: Order, found: Found, names: t.Sequence[str]) -> str:
     return noticed
 
 
+def recreate(order: Order, found: Found, names: t.Sequence[str]) -> None:
+    """Let the services have new containers, of what the definition says now and of their images.
+
+    Raises ComposeError saying what runs then.
+    """
+    order = replace(order, images=named(order, found))
+    write_override(order, found)
+    _take_back(order, found, names)
+    scale = {name: found.services[name].replicas for name in names}
+    try:
+        _up(order, names, scale, "--force-recreate")
+        now = look_again(order, found)
+        fresh = [each.id for name in names for each in now.services[name].alive]
+        wait_ready(order.project, fresh, timeout=order.timeout)
+        _tell_proxies(order)
+    except ComposeError as exc:
+        raise ComposeError(f"{exc}. {state_in_words(order, names)}", **exc.result) from exc
+
+
 def _take_back(order: Order, found: Found, names: t.Sequence[str]) -> None:
     """What an earlier switch has left in packet filters, killed or not."""
     end_detours(order.project, [one.id for each in found.services.values() for one in each.alive])

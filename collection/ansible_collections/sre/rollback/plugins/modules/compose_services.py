@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: compose_services
-short_description: Start, stop or restart services of a Compose project
+short_description: Start, stop, restart or recreate services of a Compose project
 version_added: 0.1.0
 author:
   - The rollback-playbook authors (@rollback-playbook)
@@ -15,7 +15,9 @@ description:
   - The named services alone; what they depend on is left as it is.
   - A container that is there is started again as it is, whatever the Compose files say by now. One
     that is not is made from them; images are neither pulled nor built.
-  - Services that are started or restarted are waited for, until their own health checks hold.
+  - With O(state=recreated) the containers are made anew, from what the Compose files and the
+    environment files say by now, and of the images that they run. A restart reads neither.
+  - Services are waited for until their own health checks hold, unless they are stopped.
 options:
   services:
     description: The services, in the order in which they start. They are stopped in reverse.
@@ -25,8 +27,22 @@ options:
   state:
     description: What is to be true of them afterwards.
     type: str
-    choices: [started, stopped, restarted]
+    choices: [started, stopped, restarted, recreated]
     default: started
+  override:
+    description:
+      - The override file that keeps the services on the images that they run; that of
+        M(sre.rollback.compose_release). Its folder is made when it is not there. Required with
+        O(state=recreated).
+    type: path
+    default: ""
+  reload:
+    description:
+      - Commands that tell proxies about new containers, with O(state=recreated), each a list of its
+        arguments. They are run when the new ones are healthy.
+    type: list
+    elements: list
+    default: []
   timeout:
     description: Seconds within which they have to be healthy.
     type: float
@@ -39,7 +55,7 @@ attributes:
   idempotent:
     support: partial
     details:
-      - With O(state=restarted) they are restarted each time.
+      - With O(state=restarted) they are restarted each time, with O(state=recreated) recreated.
 seealso:
   - module: sre.rollback.compose_release
   - module: community.docker.docker_compose_v2
@@ -51,17 +67,26 @@ EXAMPLES = r"""
     project_src: /srv/shop
     services: [web-green]
     state: stopped
+
+- name: The application has the limits that its environment file says by now
+  sre.rollback.compose_services:
+    project_src: /srv/shop
+    services: [web]
+    state: recreated
+    override: /var/lib/rollback-playbook/releases/shop.override.yml
 """
 
 RETURN = r"""
 changes:
-  description: The services that were started, stopped or restarted, or in check mode would be.
+  description: The services that were changed, or in check mode would be.
   returned: success
   type: list
   elements: str
   sample: [web-green]
 undo:
-  description: The module and arguments that bring back what was; null after a restart.
+  description:
+    - The module and arguments that bring back what was; null after a restart and after they were
+      recreated.
   returned: success
   type: dict
   sample:
@@ -80,6 +105,12 @@ from ansible_collections.sre.rollback.plugins.module_utils._compose_project impo
     project_from,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._compose_ready import wait_ready
+from ansible_collections.sre.rollback.plugins.module_utils._compose_switch import (
+    Image,
+    Order,
+    look,
+    recreate,
+)
 from ansible_collections.sre.rollback.plugins.module_utils._compose_target import (
     Service,
     services_of,
@@ -90,6 +121,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._errors import Rollba
 _OPPOSITE = {"started": "stopped", "stopped": "started"}
 #: Beyond the time that a service may take to stop.
 _SECONDS = 300.0
+_EACH_TIME = ("restarted", "recreated")
 
 
 def found(project: Project, names: t.Sequence[str]) -> dict[str, Service]:
@@ -106,7 +138,7 @@ def found(project: Project, names: t.Sequence[str]) -> dict[str, Service]:
 
 def to_change(services: t.Mapping[str, Service], state: str) -> list[str]:
     """The services that are not in that state."""
-    if state == "restarted":
+    if state in _EACH_TIME:
         return list(services)
     return [name for name, each in services.items() if bool(each.alive) != (state == "started")]
 
@@ -125,8 +157,22 @@ def bring(project: Project, names: t.Sequence[str], state: str, timeout: float) 
     wait_ready(project, running, timeout=timeout)
 
 
+def bring_anew(project: Project, names: t.Sequence[str], params: t.Mapping[str, t.Any]) -> None:
+    """What runs goes on to, with what is written down now; raises ComposeError."""
+    runs = {name: service.current for name, service in found(project, names).items()}
+    order = Order(
+        project,
+        params["override"],
+        {name: Image(one.reference, one.image_id) for name, one in runs.items() if one is not None},
+        "recreate",
+        params["timeout"],
+        reload=tuple(tuple(map(str, command)) for command in params["reload"]),
+    )
+    recreate(order, look(order), names)
+
+
 def undo_of(params: t.Mapping[str, t.Any], changes: t.Sequence[str]) -> t.Any:
-    """A restart leaves nothing to undo."""
+    """What was restarted or recreated leaves nothing to undo."""
     if not changes or params["state"] not in _OPPOSITE:
         return None
     args = {name: params[name] for name in (*connection_spec(), "timeout")}
@@ -140,15 +186,21 @@ def argument_spec() -> dict:
         "services": {"type": "list", "elements": "str", "required": True},
         "state": {
             "type": "str",
-            "choices": ["started", "stopped", "restarted"],
+            "choices": ["started", "stopped", "restarted", "recreated"],
             "default": "started",
         },
+        "override": {"type": "path", "default": ""},
+        "reload": {"type": "list", "elements": "list", "default": []},
         "timeout": {"type": "float", "default": 60},
     }
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=argument_spec(),
+        required_if=[("state", "recreated", ["override"])],
+        supports_check_mode=True,
+    )
     params = module.params
     undo = None
     try:
@@ -157,7 +209,10 @@ def main() -> None:
         undo = undo_of(params, changes)
         if changes and not module.check_mode:
             with turn(project, timeout=_SECONDS) as mine:
-                bring(mine, changes, params["state"], params["timeout"])
+                if params["state"] == "recreated":
+                    bring_anew(mine, changes, params)
+                else:
+                    bring(mine, changes, params["state"], params["timeout"])
     except RollbackError as exc:
         module.fail_json(msg=str(exc), **{"undo": undo, **exc.result})
     module.exit_json(changed=bool(changes), changes=changes, undo=undo)

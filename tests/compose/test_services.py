@@ -1,0 +1,190 @@
+"""Scenarios that restart services of a Compose project: what its containers are given by then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rollback_playbook.catalogue.collection import bundled_playbooks
+from tests.compose.conftest import MakeEnvironment, MakeStack
+from tests.compose.environment import Environment
+from tests.compose.images import docker
+from tests.compose.stack import COMPOSE_FILE, Stack
+from tests.role_runner import run_playbook
+
+pytestmark = pytest.mark.compose
+
+_OTHERS = ("proxy", "web", "worker", "store")
+_SERVICE = "  api:\n    image: shop/api:${API:-1.0.0}\n"
+
+
+@pytest.fixture
+def stack(make_stack: MakeStack) -> Stack:
+    """The shop, whose service ``api`` has its limits from a file, and a limit of memory."""
+    assert _SERVICE in COMPOSE_FILE
+    own = f"{_SERVICE}    env_file: limits.env\n    mem_limit: 256m\n"
+    return make_stack(
+        "limits",
+        compose_file=COMPOSE_FILE.replace(_SERVICE, own),
+        files={"limits.env": "POOL_MAX=50\n"},
+    )
+
+
+def project(environment: MakeEnvironment, stack: Stack, **variables: Any) -> Environment:
+    return environment(stack, release_services=["web"], services_backend="compose", **variables)
+
+
+def started(stack: Stack, service: str) -> str:
+    return docker("inspect", "--format", "{{.State.StartedAt}}", stack.containers()[service][0])
+
+
+def test_connection_pool_lowers_the_limits_of_what_runs_and_its_undo_raises_them(
+    stack: Stack, environment: MakeEnvironment
+) -> None:
+    file = stack.folder / "limits.env"
+    shop = project(
+        environment,
+        stack,
+        connection_pool_environment_file=str(file),
+        connection_pool_limits={"POOL_MAX": 10},
+        connection_pool_services=["api"],
+        connection_pool_checks=[],
+        configuration_backup_dir=shop_backups(stack),
+    )
+    stack.wait_for(200)
+    others = stack.containers(*_OTHERS)
+    assert "POOL_MAX=50" in stack.environment("api")
+
+    done = shop.run("connection-pool", "--reason", "no connections", "--yes")
+
+    assert done.code == 0, done.output
+    assert "POOL_MAX=10" in stack.environment("api")
+    assert stack.containers(*_OTHERS) == others
+
+    undone = shop.run("undo", done.incident, "--yes")
+
+    assert undone.code == 0, undone.output
+    assert "POOL_MAX=50" in stack.environment("api")
+    assert stack.images("api") == {"shop/api:1.0.0"}
+    assert stack.containers(*_OTHERS) == others
+
+
+def shop_backups(stack: Stack) -> str:
+    return str(stack.host / "backups")
+
+
+def test_configuration_gives_the_services_that_are_named_what_came_back(
+    stack: Stack, environment: MakeEnvironment
+) -> None:
+    file = stack.folder / "limits.env"
+    shop = project(
+        environment,
+        stack,
+        backup_database=False,
+        configuration_paths=[str(file)],
+        configuration_services=["api"],
+        configuration_backup_dir=shop_backups(stack),
+    )
+    assert shop.run("backup", "--reason", "deployed", "--yes").code == 0
+    file.write_text("POOL_MAX=5000\n")
+    stack.deploy()
+    assert "POOL_MAX=5000" in stack.environment("api")
+
+    done = shop.run("configuration", "--reason", "too many connections", "--yes")
+
+    assert done.code == 0, done.output
+    assert "POOL_MAX=50" in stack.environment("api")
+
+    undone = shop.run("undo", done.incident, "--yes")
+
+    assert undone.code == 0, undone.output
+    assert "POOL_MAX=5000" in stack.environment("api")
+
+
+def test_application_config_with_the_same_release_gives_the_services_the_kept_values(
+    stack: Stack, environment: MakeEnvironment
+) -> None:
+    file = stack.folder / "limits.env"
+    shop = project(
+        environment,
+        stack,
+        backup_database=False,
+        configuration_paths=[str(file)],
+        configuration_backup_dir=shop_backups(stack),
+        services_names=["api"],
+    )
+    assert shop.run("releases", "mark-good", "--yes").code == 0
+    assert shop.run("backup", "--reason", "deployed", "--yes").code == 0
+    file.write_text("POOL_MAX=5000\n")
+    stack.deploy()
+
+    done = shop.run("application-config", "--reason", "too many connections", "--yes")
+
+    assert done.code == 0, done.output
+    assert "POOL_MAX=50" in stack.environment("api")
+
+
+def test_memory_leak_restarts_the_container_that_leaks_and_keeps_it(
+    stack: Stack, environment: MakeEnvironment
+) -> None:
+    shop = project(environment, stack, memory_leak_services=["api"], memory_leak_checks=[])
+    stack.wait_for(200)
+    containers, began = stack.containers(), started(stack, "api")
+
+    done = shop.run("memory-leak", "--reason", "memory grows", "--yes")
+
+    assert done.code == 0, done.output
+    assert stack.containers() == containers
+    assert started(stack, "api") != began
+
+
+def test_websocket_restarts_its_services_on_a_project_without_a_cache(
+    stack: Stack, environment: MakeEnvironment
+) -> None:
+    shop = project(
+        environment,
+        stack,
+        websocket_services=["api"],
+        lacks=["cache"],
+        websocket_checks=[],
+    )
+    stack.wait_for(200)
+    containers, began = stack.containers(), started(stack, "api")
+
+    done = shop.run("websocket", "--reason", "sockets hang", "--yes")
+
+    assert done.code == 0, done.output
+    assert stack.containers() == containers
+    assert started(stack, "api") != began
+
+
+def test_services_that_were_stopped_start_with_the_new_secrets(
+    stack: Stack, tmp_path: Path
+) -> None:
+    stack.compose("stop", "api")
+    (stack.folder / "limits.env").write_text("SESSION_KEY=new\n")
+    security = yaml.safe_load((bundled_playbooks() / "security_breach.yml").read_text())
+    (task,) = (
+        task
+        for play in security
+        for task in play.get("tasks", ())
+        if task["name"] == "Application is started"
+    )
+    host = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+        "services_backend": "compose",
+        "services_names": ["api"],
+        "release_project_src": str(stack.folder),
+        "release_state_dir": str(stack.host),
+    }
+    play = yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task]}])
+
+    done = run_playbook(tmp_path, play, {"all": {"hosts": {"compose1": host}}})
+
+    assert done.returncode == 0, done.stdout
+    assert "SESSION_KEY=new" in stack.environment("api")
+    assert (stack.host / f"{stack.project}.override.yml").exists()
