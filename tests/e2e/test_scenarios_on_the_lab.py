@@ -62,6 +62,22 @@ def test_scenario_mends_what_it_is_for(shop: Operator, scenario: str) -> None:
     assert fault.symptoms(shop.lab) == []
 
 
+def test_what_a_service_said_last_is_kept_before_it_is_restarted(shop: Operator) -> None:
+    with (shop.lab.logs / "shop.log").open("a", encoding="utf-8") as log:
+        log.write("what it said last\n")
+
+    done = shop.types("memory-leak", "-i", "lab")
+
+    assert done.returncode == 0, done.stderr
+    (evidence,) = shop.lab.directory.glob(f"restore-points/{shop.last()['id']}/evidence")
+    assert "RUNNING" in (evidence / "services.txt").read_text(encoding="utf-8")
+    kept = evidence / "shop.stdout.log"
+    assert "what it said last" in kept.read_text(encoding="utf-8")
+    assert (evidence.stat().st_mode & 0o777, kept.stat().st_mode & 0o777) == (0o700, 0o600)
+    record = shop.state_dir / "incidents" / shop.last()["id"] / "events.jsonl"
+    assert "what it said last" not in record.read_text(encoding="utf-8")
+
+
 def test_cache_flush_restarts_the_services_that_are_named_and_no_others(shop: Operator) -> None:
     before = _pids(shop)
 
