@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -28,6 +30,37 @@ def shop(working: Operator) -> Iterator[Operator]:
     mend_lab(working.lab.directory)
     yield working
     mend_lab(working.lab.directory)
+
+
+@pytest.fixture
+def channel() -> Iterator[Channel]:
+    """Where people read what goes on."""
+    with Channel(("127.0.0.1", 0), _Webhook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+class Channel(http.server.ThreadingHTTPServer):
+    """A webhook that takes every message."""
+
+    def __init__(self, address: tuple[str, int], handler: type[_Webhook]) -> None:
+        super().__init__(address, handler)
+        self.messages: list[str] = []
+        self.url = f"http://127.0.0.1:{self.server_port}/"
+
+
+class _Webhook(http.server.BaseHTTPRequestHandler):
+    server: Channel
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.messages.append(body["text"])
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Tests print what matters themselves."""
 
 
 def _break(shop: Operator, scenario: str) -> list[str]:
@@ -105,6 +138,53 @@ def test_request_isolation_ends_every_session(shop: Operator) -> None:
     assert done.returncode == 0, done.stderr
     assert answer(port, "/account", token=token)[0] == 401
     assert shop.health()["release"] == "1.0.0"
+
+
+def test_request_isolation_keeps_users_out_before_it_looks_for_the_release(shop: Operator) -> None:
+    _break(shop, "request-isolation")
+
+    failed = shop.types("request-isolation", "-i", "lab", "--to", "9.9.9")
+    users = shop.users_get()
+
+    assert failed.returncode == 4, failed.stderr
+    assert "Done: Declare, Protect." in failed.stderr
+    assert "users get the maintenance answer meanwhile, and an undo lets them in" in failed.stderr
+    assert users == "maintenance"
+
+    undone = shop.types("undo", "last")
+
+    assert undone.returncode == 0, undone.stderr
+    assert shop.users_get() == "ok"
+    assert shop.health()["release"] == "1.2.0"
+
+
+@_SLOW
+def test_request_isolation_that_is_continued_goes_through_with_users_kept_out(
+    shop: Operator,
+) -> None:
+    _break(shop, "request-isolation")
+    failed = shop.types("request-isolation", "-i", "lab", "--to", "9.9.9")
+
+    done = shop.types("continue", "last", "-e", "release_version=1.0.0")
+
+    assert failed.returncode == 4, failed.stderr
+    assert done.returncode == 0, done.stderr
+    assert shop.users_get() == "ok"
+    assert shop.health()["release"] == "1.0.0"
+    assert fault_for("request-isolation").symptoms(shop.lab) == []
+
+
+def test_request_isolation_asks_people_for_its_review(shop: Operator, channel: Channel) -> None:
+    _break(shop, "request-isolation")
+
+    done = shop.types("request-isolation", "-i", "lab", "-e", f"notify_webhook_url={channel.url}")
+
+    assert done.returncode == 0, done.stderr
+    assert "nobody approved it before; review it: rollback-playbook incidents report" in done.stderr
+    assert channel.messages[-1].endswith(
+        "complete; nobody approved it before, so it has to be reviewed"
+    )
+    assert shop.users_get() == "ok"
 
 
 @_SLOW

@@ -128,6 +128,18 @@ def test_attempt_that_fails_in_the_switch_keeps_users_out_also_the_second_time()
     assert safe_traffic(progress) == "paused"
 
 
+def test_attempt_that_fails_before_the_switch_keeps_users_out_who_were_protected_so() -> None:
+    pause = ("task.finished", {"status": "changed", "task": "x", "action": "sre.rollback.traffic"})
+    earlier = read_earlier(
+        events_of(_DECLARED, ("phase.started", {"name": "Protect"}), pause,
+                  ("phase.finished", {"name": "Protect", "status": "ok"}),
+                  ("phase.started", {"name": "Prepare"}))
+    )  # fmt: skip
+    progress = earlier.progress_before("Prepare", _scenario())
+    progress.observe("phase.started", "", {"name": "Prepare"})
+    assert safe_traffic(progress) == "paused"
+
+
 def test_attempt_that_fails_in_the_switch_again_leaves_users_alone_whom_nothing_keeps_out() -> None:
     skipped = ("task.finished", {"status": "skipped", "task": "Users get the maintenance answer"})
     earlier = read_earlier(

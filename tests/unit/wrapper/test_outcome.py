@@ -221,6 +221,58 @@ def test_traffic_is_put_into_the_state_that_is_safe(until: str, fail: str, state
     assert safe_traffic(_progress(until, fail=fail)) == state
 
 
+def _kept_out(until: str, *, fail: str = "") -> Progress:
+    """The same, with users kept out from Protect on."""
+    progress = _progress(until, fail=fail)
+    return replace(progress, protected_users=True)
+
+
+@pytest.mark.parametrize(
+    ("until", "state"),
+    [
+        *((phase, "paused") for phase in PHASES[1 : PHASES.index("Confirm")]),
+        ("Confirm", "untouched"),
+    ],
+)
+def test_users_who_were_kept_out_to_protect_them_stay_out(until: str, state: str) -> None:
+    assert safe_traffic(_kept_out(until, fail="x")) == state
+
+
+@pytest.mark.parametrize(("status", "out"), [("changed", True), ("ok", True), ("skipped", False)])
+def test_users_are_kept_out_in_protect_when_the_task_for_it_ran(status: str, *, out: bool) -> None:
+    progress = Progress()
+    task = {"status": status, "task": "x", "action": "sre.rollback.traffic"}
+    progress.observe("phase.started", "", {"name": "Protect"})
+    progress.observe("task.finished", "proxy", task)
+
+    assert progress.protected_users is out
+
+
+def test_whoever_keeps_users_out_for_nothing_is_told_how_they_get_in() -> None:
+    outcome = decide(
+        _scenario("request-isolation"),
+        _kept_out("Assess", fail="no such release"),
+        _result(2),
+        "x1",
+    )
+
+    assert outcome.exit_code is ExitCode.FAILED
+    assert "users get the maintenance answer meanwhile, and an undo lets them in" in (
+        outcome.next_step
+    )
+    assert "rollback-playbook undo x1" in outcome.next_step
+
+
+def test_what_nobody_approved_before_ends_by_asking_for_its_review() -> None:
+    done = _progress("Close", gates=_GREEN)
+
+    asked = decide(_scenario("request-isolation"), done, _result(), "x1")
+
+    assert asked.exit_code is ExitCode.HEALTHY
+    assert asked.next_step.endswith("review it: rollback-playbook incidents report x1")
+    assert decide(_scenario(), done, _result(), "x1").next_step == ""
+
+
 def test_a_level_of_none_is_healthy_and_says_that_nothing_was_rolled_back() -> None:
     progress = _progress("Close", gates=_GREEN)
     progress.observe("decision.made", "", {"level": "none", "reasons": ["all checks hold"]})

@@ -156,7 +156,7 @@ def test_a_bundled_scenario_that_switches_also_verifies_and_lets_users_in_again(
 
     if scenario.has("Switch"):
         assert scenario.has("Verify")
-        # A breach keeps users out from Protect on; nothing else in Protect does.
+        # A breach closes the hosts from Protect on.
         keeps_out = scenario.has("Pause") or path.stem == "security_breach"
         assert scenario.has("Resume") is keeps_out
         assert scenario.has("Confirm") or not keeps_out
@@ -198,6 +198,14 @@ def test_a_play_that_lost_a_host_ends_the_run(path: Path) -> None:
 
 def test_the_command_line_and_its_collection_have_one_version() -> None:
     assert require_same_version().count(".") == 2
+
+
+def test_what_asks_for_protection_first_has_it_before_anything_is_looked_at() -> None:
+    scenarios = [load(path.stem, path) for path in bundled_playbooks().glob("*.yml")]
+    first = [each for each in scenarios if each.protects_first]
+
+    assert {"emergency", "request_isolation", "security_breach"} <= {each.name for each in first}
+    assert [each.name for each in first if each.phases[1].name != "Protect"] == []
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,11 @@ class Scenario:
         return any(variables.get(name) for name in self.protected_by)
 
     @property
+    def reviewed_after(self) -> bool:
+        """Whether nobody is asked before, and somebody has to look at it when it is over."""
+        return self.approval.endswith("reviewed afterwards")
+
+    @property
     def changes_production(self) -> bool:
         """Whether one of its phases touches what users are on."""
         return any(phase.name in CHANGING_PHASES for phase in self.phases)

@@ -51,6 +51,7 @@ class Earlier:
             gates={name: said for name, said in before.gates.items() if name in kept},
             decision=before.decision,
             changed_before=frozenset(before.changed),
+            protected_users=before.protected_users and "Protect" in kept,
         )
 
 

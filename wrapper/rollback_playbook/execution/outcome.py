@@ -15,6 +15,7 @@ from rollback_playbook.execution.runner import RunResult
 _BAD = frozenset({"failed", "unreachable"})
 #: The module that takes the lease of the environment and gives it back.
 LOCK = "sre.rollback.environment_lock"
+_TRAFFIC = "sre.rollback.traffic"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Progress:
     decision: Mapping[str, Any] = field(default_factory=dict)
     #: Phases in which an earlier attempt of the same incident changed something.
     changed_before: frozenset[str] = frozenset()
+    #: Whether users are kept out from Protect on: they are harmed until it is switched.
+    protected_users: bool = False
     #: Whether the environment is locked for this run.
     locked: bool = False
     #: By host, what the items of the loop that runs have failed of: the loop itself does not say.
@@ -94,6 +97,8 @@ class Progress:
         status, items = data.get("status"), self.items.pop(host, [])
         if data.get("action") == LOCK and status not in _BAD:
             self.locked = bool((data.get("result") or {}).get("holder"))
+        if data.get("action") == _TRAFFIC and self.phase == "Protect" and status != "skipped":
+            self.protected_users = True
         self.acted[self.phase] = self.acted.get(self.phase, False) or status != "skipped"
         if status == "changed" or (status in _BAD and self._may_have_changed(data)):
             self.changed.add(self.phase)
@@ -136,11 +141,16 @@ class Outcome:
 def safe_traffic(progress: Progress) -> str:
     """What must be done with the users' traffic after a run that did not finish.
 
-    Before anything was switched they get back what they had; once the switch began they wait for
-    a gate that passes, since half a rollback may damage what they write. Where nothing keeps users
-    out (every task of Pause was skipped) there is nothing to do.
+    Before anything was switched they get back what they had, unless that harms them and Protect
+    has kept them out; once the switch began they wait for a gate that passes, since half a rollback
+    may damage what they write. Where nothing keeps users out (every task of Pause was skipped)
+    there is nothing to do.
     """
-    if "Pause" not in progress.started or "Resume" in progress.finished:
+    if "Resume" in progress.finished:
+        return "untouched"
+    if progress.protected_users:
+        return "paused"
+    if "Pause" not in progress.started:
         return "untouched"
     if "Pause" in progress.finished and progress.acted.get("Pause") is False:
         return "untouched"
@@ -169,7 +179,7 @@ def decide(
     if result.interrupted:
         return _interrupted(scenario, progress, incident)
     if result.rc == 0:
-        return _completed(scenario, progress)
+        return _completed(scenario, progress, incident)
     if not progress.started:
         return _never_started(result)
     if progress.phase in ("Verify", "Confirm"):
@@ -201,7 +211,9 @@ def checked(progress: Progress) -> Outcome:
     return Outcome("checked", ExitCode.HEALTHY, f"it would go through{found}; nothing was changed")
 
 
-def _completed(scenario: Scenario, progress: Progress) -> Outcome:
+def _completed(scenario: Scenario, progress: Progress, incident: str) -> Outcome:
+    command = f"rollback-playbook incidents report {incident}"
+    review = f"nobody approved it before; review it: {command}" if scenario.reviewed_after else ""
     gated = [phase for phase in ("Verify", "Confirm") if scenario.has(phase)]
     missing = [phase for phase in gated if progress.gates.get(phase) != "passed"]
     if missing:
@@ -220,7 +232,7 @@ def _completed(scenario: Scenario, progress: Progress) -> Outcome:
             ExitCode.HEALTHY,
             f"nothing to roll back ({reasons}); healthy, as it was found",
         )
-    return Outcome("healthy", ExitCode.HEALTHY, f"{_deed(scenario)} and healthy")
+    return Outcome("healthy", ExitCode.HEALTHY, f"{_deed(scenario)} and healthy", review)
 
 
 def _deed(scenario: Scenario) -> str:
@@ -316,6 +328,8 @@ def _done_and_not(scenario: Scenario, progress: Progress) -> str:
 
 
 def _users(progress: Progress) -> str:
+    if progress.protected_users and "Switch" not in progress.started:
+        return "users get the maintenance answer meanwhile, and an undo lets them in; "
     return {
         "paused": "users get the maintenance answer meanwhile; ",
         "resumed": "users have what they had before; ",
