@@ -54,6 +54,25 @@ def test_bad_release_is_none_until_it_is_marked_good_again(
     assert run_module("release_registry", mark(path, "1.1.0"))["last_good"] == "1.1.0"
 
 
+@pytest.mark.parametrize("check", [False, True])
+def test_bad_release_stays_so_where_nobody_means_to_take_that_back(
+    run_module: RunModule, path: Path, *, check: bool
+) -> None:
+    run_module("release_registry", mark(path, "1.0.0"))
+    run_module("release_registry", {**mark(path, "1.1.0"), "state": "bad", "reason": "is slow"})
+    before = path.read_bytes()
+
+    result = run_module("release_registry", mark(path, "1.1.0", over_bad=False), check=check)
+    other = run_module("release_registry", mark(path, "1.2.0", over_bad=False), check=check)
+
+    assert not result["changed"]
+    assert (result["last_good"], result["stays_bad"]) == ("1.0.0", "is slow")
+    assert "1.1.0 was marked bad (is slow) and stays so" in str(result["warnings"])
+    assert other["changed"]
+    assert other["stays_bad"] == ""
+    assert path.read_bytes().startswith(before)
+
+
 def test_check_mode_says_what_it_would_do(run_module: RunModule, path: Path) -> None:
     assert run_module("release_registry", mark(path, "1.0.0"), check=True)["changed"]
     assert not path.exists()

@@ -87,6 +87,16 @@ def test_an_operation_without_gates_is_done() -> None:
     assert outcome.exit_code is ExitCode.HEALTHY
 
 
+@pytest.mark.parametrize("name", ["backup", "mark-good"])
+def test_a_red_gate_of_what_changes_nothing_in_production_says_so(name: str) -> None:
+    outcome = decide(_scenario(name), _progress("Verify", fail="too slow"), _result(2), "inc-1")
+
+    assert outcome.exit_code is ExitCode.NOT_PROVED
+    assert outcome.summary.startswith("not proved healthy: Verify, db: too slow. Done: Declare")
+    assert outcome.summary.endswith("; nothing in production was changed")
+    assert outcome.next_step == "mend what the gate names, then rollback-playbook continue inc-1"
+
+
 def test_a_failure_before_anything_was_touched_is_a_refusal_with_the_reason() -> None:
     outcome = decide(_scenario(), _progress("Declare", fail="held by ann"), _result(2))
 

@@ -124,7 +124,7 @@ def back_up(settings: Settings, inventory: str) -> None:
     finished = run_incident(settings, "backup", inventory, reason="before anything is broken")
     if finished.exit_code is not ExitCode.HEALTHY:
         raise RollbackError(
-            f"the backup failed: {finished.outcome.summary}", hint=finished.outcome.next_step
+            f"the backup ended badly: {finished.outcome.summary}", hint=finished.outcome.next_step
         )
 
 

@@ -257,6 +257,14 @@ def _never_started(result: RunResult) -> Outcome:
 
 
 def _not_proved(scenario: Scenario, progress: Progress, incident: str) -> Outcome:
+    if not scenario.changes_production:
+        return Outcome(
+            "not proved",
+            ExitCode.NOT_PROVED,
+            f"not proved healthy: {_failures(progress)}. Done: {_names(progress)}; nothing in "
+            "production was changed",
+            f"mend what the gate names, then rollback-playbook continue {incident}",
+        )
     paused = safe_traffic(progress) == "paused"
     state = "users still get the maintenance answer" if paused else "users are on it"
     breakers = "" if _is_undo(scenario) else "; breakers stay open"

@@ -71,10 +71,13 @@ def read(path: str) -> Registry:
     return Registry(tuple(entries), tuple(damaged), lines)
 
 
-def add(path: str, entry: t.Mapping[str, t.Any], *, dry: bool = False) -> tuple[bool, Registry]:
+def add(
+    path: str, entry: t.Mapping[str, t.Any], *, over_bad: bool = True, dry: bool = False
+) -> tuple[bool, Registry]:
     """Append the entry unless the last word on it says the same; whether it was, and what is there.
 
-    Lines that cannot be read stay as they are: they are evidence. Raises FileError.
+    Without ``over_bad`` a version that was marked bad stays so. Lines that cannot be read stay as
+    they are: they are evidence. Raises FileError.
     """
     folder = Path(path).parent
     if dry and not folder.is_dir():
@@ -82,7 +85,7 @@ def add(path: str, entry: t.Mapping[str, t.Any], *, dry: bool = False) -> tuple[
     folder.mkdir(parents=True, exist_ok=True)
     with _atomic_file.alone(path):
         found = read(path)
-        if _is_last_word(found, entry):
+        if _is_last_word(found, entry) or (not over_bad and found.is_bad(entry["version"])):
             return False, found
         if not dry:
             line = json.dumps(dict(entry), sort_keys=True, ensure_ascii=False).encode()

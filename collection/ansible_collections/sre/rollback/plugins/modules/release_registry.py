@@ -29,6 +29,12 @@ options:
     type: str
     choices: [read, good, bad]
     default: read
+  over_bad:
+    description:
+      - Whether O(state=good) may be said of a version that was marked bad. If not, it stays bad,
+        nothing is changed, and a warning says so.
+    type: bool
+    default: true
   version:
     description: The release. Needed unless O(state=read).
     type: str
@@ -87,6 +93,11 @@ last_good:
   returned: success
   type: str
   sample: 1.4.2
+stays_bad:
+  description: Why O(version) was marked bad, when O(over_bad=false) left it so; else empty.
+  returned: success
+  type: str
+  sample: loses orders
 damaged:
   description: Lines that cannot be read, each with its number and what is wrong.
   returned: success
@@ -125,6 +136,7 @@ def argument_spec() -> dict:
     return {
         "path": {"type": "path", "required": True},
         "state": {"type": "str", "choices": ["read", "good", "bad"], "default": "read"},
+        "over_bad": {"type": "bool", "default": True},
         "version": {"type": "str"},
         "images": {"type": "dict", "default": {}},
         "details": {"type": "dict", "default": {}},
@@ -145,17 +157,27 @@ def main() -> None:
         found = before = _release_registry.read(params["path"])
         if params["state"] != "read":
             changed, found = _release_registry.add(
-                params["path"], entry_from(params), dry=module.check_mode
+                params["path"],
+                entry_from(params),
+                over_bad=params["over_bad"],
+                dry=module.check_mode,
             )
     except (RollbackError, OSError) as exc:
         module.fail_json(msg=f"the good releases: {exc}", **getattr(exc, "result", {}))
     for each in found.damaged:
         module.warn(f"{params['path']}, line {each['line']} cannot be read: {each['problem']}")
+    stays_bad = found.is_bad(params["version"]) if params["state"] == "good" else ""
+    if stays_bad and not changed:
+        module.warn(
+            f"release {params['version']} was marked bad ({stays_bad}) and stays so; it was NOT "
+            "marked good. Where that is over: rollback-playbook releases mark-good"
+        )
     good = found.good
     result: dict[str, t.Any] = {
         "changed": changed,
         "releases": good,
         "last_good": good[-1]["version"] if good else "",
+        "stays_bad": "" if changed else stays_bad,
         "damaged": list(found.damaged),
     }
     if module._diff:
