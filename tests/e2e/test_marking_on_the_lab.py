@@ -72,3 +72,20 @@ def test_backup_never_takes_back_that_a_release_was_marked_bad_and_mark_good_doe
     assert "release 1.0.0 was marked bad (loses orders) and stays so" in done.stderr
     assert good.returncode == 0, good.stderr
     assert _last_entry(working)["version"] == "1.0.0"
+
+
+def test_good_release_is_not_registered_with_a_backup_of_the_bad_one(broken: Operator) -> None:
+    before = _backups(broken)
+    red = broken.types("backup", "-i", "lab", "-e", "verify_deadline=3")
+    (of_the_bad_one,) = _backups(broken) - before
+    incident = broken.last()["id"]
+    assert broken.types("full", "-i", "lab").returncode == 0
+
+    gone_on = broken.types("continue", incident)
+    first = _last_entry(broken)
+    marked = broken.types("releases", "mark-good", "-i", "lab")
+
+    assert (red.returncode, gone_on.returncode, marked.returncode) == (5, 0, 0), gone_on.stderr
+    for entry in (first, _last_entry(broken)):
+        assert entry["version"] == "1.0.0"
+        assert entry["backup"] in before - {of_the_bad_one}
