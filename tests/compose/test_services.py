@@ -139,6 +139,9 @@ def test_memory_leak_restarts_the_container_that_leaks_and_keeps_it(
     assert done.code == 0, done.output
     assert stack.containers() == containers
     assert started(stack, "api") != began
+    evidence = shop.state / "restore-points" / done.incident / "evidence"
+    assert "Up " in (evidence / "services.txt").read_text()
+    assert "api-1" in (evidence / "api.log").read_text()
 
 
 def test_websocket_restarts_its_services_on_a_project_without_a_cache(
