@@ -93,6 +93,17 @@ def test_users_who_had_no_service_before_the_rollback_are_not_its_fault() -> Non
     assert "no service when the rollback began" in text
 
 
+def test_users_who_are_kept_out_to_protect_them_are_not_held_against_the_target() -> None:
+    during = _seen((11.0, 29.0))
+
+    good, text = next(
+        iter(outage(during, during, broken=5.0, rollback=10.0, target=3.0, protected=True))
+    )
+
+    assert good
+    assert text.startswith("users were kept out on purpose, 18.00 s of the rollback")
+
+
 def test_orders_that_a_scenario_had_no_business_with_are_untouched_or_named() -> None:
     (good,) = stayed({"orders": 60, "wrong": {"orders": 0, "order_lines": 0}})
     (bad,) = stayed({"orders": 60, "wrong": {"orders": 2, "order_lines": 1}})

@@ -143,7 +143,9 @@ class _Drill:
             reason=f"drill: {self._fault.playbook.stem}",
             variables=self._fault.variables,
             kind="drill",
-            measure=lambda _progress: self._measure(prober, broken=broken, rollback=rollback),
+            measure=lambda progress: self._measure(
+                prober, progress, broken=broken, rollback=rollback
+            ),
         )
 
     def _run(
@@ -225,10 +227,12 @@ class _Drill:
             click.echo("  so they do not feel it, or not where drill_url looks", err=True)
 
     def _measure(
-        self, prober: Prober, *, broken: float, rollback: float
+        self, prober: Prober, progress: Progress, *, broken: float, rollback: float
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         samples = prober.stop()
-        self._felt = Felt.of(samples, broken=broken, rollback=rollback, rate=self._definition.rate)
+        self._felt = Felt.of(
+            samples, progress, broken=broken, rollback=rollback, rate=self._definition.rate
+        )
         self._end = [each for each in samples if each.ended > samples[-1].ended - _END_SECONDS]
         yield "outage.measured", self._felt.as_event()
 

@@ -172,7 +172,7 @@ class _Drill:
         from rollback_playbook.lab import proof
 
         found = self._found
-        found.felt = Felt.of(prober.stop(), broken=found.broken, rollback=found.rollback)
+        found.felt = Felt.of(prober.stop(), progress, broken=found.broken, rollback=found.rollback)
         yield "outage.measured", found.felt.as_event()
         self._restore = str(progress.decision.get("restore_id", ""))
         if self._written is None:

@@ -13,6 +13,7 @@ from rollback_playbook.cli.incident_steps import Finished
 from rollback_playbook.cli.settings import Settings
 from rollback_playbook.drill.prober import RATE, Sample, Seen, seen
 from rollback_playbook.errors import ExitCode
+from rollback_playbook.execution.outcome import Progress
 
 if TYPE_CHECKING:
     from rollback_playbook.record.drill_log import Drill
@@ -26,15 +27,24 @@ class Felt:
     rollback: float
     since_fault: Seen
     since_rollback: Seen
+    #: Whether users were kept out from the beginning, because service harmed them.
+    protected: bool
 
     @classmethod
     def of(
-        cls, samples: Sequence[Sample], *, broken: float, rollback: float, rate: float = RATE
+        cls,
+        samples: Sequence[Sample],
+        progress: Progress,
+        *,
+        broken: float,
+        rollback: float,
+        rate: float = RATE,
     ) -> Felt:
-        """From everything that users saw, ``rate`` times a second."""
+        """From everything that users saw, ``rate`` times a second, and what the run did."""
         return cls(
             broken,
             rollback,
+            protected=progress.protected_users,
             since_fault=seen(samples, since=broken, rate=rate),
             since_rollback=seen(samples, since=rollback, rate=rate),
         )
@@ -120,4 +130,5 @@ def _outage(felt: Felt | None, target: float | None) -> Iterator[verdict.Line]:
         broken=felt.broken,
         rollback=felt.rollback,
         target=target,
+        protected=felt.protected,
     )

@@ -104,19 +104,33 @@ def record(ok: bool, events: int) -> Line:
 
 
 def outage(
-    seen: Seen, window: Seen, *, broken: float, rollback: float, target: float | None
+    seen: Seen,
+    window: Seen,
+    *,
+    broken: float,
+    rollback: float,
+    target: float | None,
+    protected: bool = False,
 ) -> Iterator[Line]:
     """What users had to wait, during the rollback and since the fault.
 
-    ``target``: seconds that the rollback may cost them; None where nobody has said.
+    ``target``: seconds that the rollback may cost them; None where nobody has said. ``protected``
+    are users who were kept out from the beginning, because service harms them.
     """
-    yield _during(seen, window, rollback, target)
+    yield _protected(window) if protected else _during(seen, window, rollback, target)
     first = seen.first_fault or broken
     yield (
         True,
         f"since the first fault, {rollback - first:.1f} s before the rollback: "
         f"{seen.seconds:.2f} s without service, {seen.failed} requests failed, "
         f"{seen.wrong} answers were wrong",
+    )
+
+
+def _protected(window: Seen) -> Line:
+    return True, (
+        f"users were kept out on purpose, {window.seconds:.2f} s of the rollback; "
+        f"{window.failed} of {window.requests} requests failed"
     )
 
 
