@@ -130,6 +130,14 @@ def is_left_out(what: dict[str, Any], lacking: frozenset[str]) -> bool:
     return any(f"in groups.{name}" in str(what.get("when", "")) for name in lacking)
 
 
+def insisted_upon(named: dict[str, Any], given: dict[str, Any]) -> set[str]:
+    """What an entry refuses to go on without, although each single host may do without it."""
+    entry = (named["name"].removeprefix("sre.rollback."), named.get("tasks_from"))
+    if entry == ("configuration", "named"):
+        return {str(given.get("configuration_needs", "configuration_paths"))}
+    return {"services_names", "services_checks"} if entry == ("services", "prepare") else set()
+
+
 def needed(scenario: str, lacking: frozenset[str] = frozenset()) -> frozenset[str]:
     """The options that the roles of a scenario cannot do without, where these groups are empty."""
     found: set[str] = set()
@@ -144,6 +152,7 @@ def needed(scenario: str, lacking: frozenset[str] = frozenset()) -> frozenset[st
             spec = specification(named["name"].removeprefix("sre.rollback.")).get(entry, {})
             required = {k for k, v in spec.get("options", {}).items() if v.get("required")}
             found |= {name for name in required - given if not _OF_THE_INCIDENT.match(name)}
+            found |= insisted_upon(named, task.get("vars") or {})
     about = f"{SCENARIOS[scenario].when} {SCENARIOS[scenario].path.read_text(encoding='utf-8')}"
     return frozenset(name for name in found if f"-e {name}=" not in about)
 
