@@ -111,6 +111,17 @@ def test_what_a_service_said_last_is_kept_before_it_is_restarted(shop: Operator)
     assert "what it said last" not in record.read_text(encoding="utf-8")
 
 
+def test_evidence_that_cannot_be_kept_keeps_nobody_from_being_helped(shop: Operator) -> None:
+    nowhere = '{"rollback_restore_points": "/proc/nowhere", "services_restore_id": "x"}'
+
+    done = shop.types("memory-leak", "-i", "lab", "-e", nowhere)
+
+    assert done.returncode == 0, done.stderr
+    assert "failed  shop-app: Folder for evidence is there" in done.stderr
+    record = shop.state_dir / "incidents" / shop.last()["id"] / "events.jsonl"
+    assert "it goes on without them" in record.read_text(encoding="utf-8")
+
+
 def test_cache_flush_restarts_the_services_that_are_named_and_no_others(shop: Operator) -> None:
     before = _pids(shop)
 
