@@ -1,6 +1,6 @@
 # The few commands a person types. Each makes the virtual environment it needs.
 .DEFAULT_GOAL := help
-.PHONY: help install drill drill-all test attack test-compose attack-compose drill-vm lint bench docs changelog wheel clean
+.PHONY: help install drill drill-all test attack test-compose attack-compose drill-vm lint bench docs wheel clean
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -61,6 +61,9 @@ lint: $(VENV)/.dev ## Format, lint, types, playbooks, sanity
 
 bench: $(VENV)/.dev ## Every performance figure of the docs
 	for program in benchmarks/*.py; do $(BIN)/python $$program || exit 1; done
+
+docs: $(VENV)/.lab ## Reference pages that are written from the code
+	$(BIN)/rollback-playbook list --markdown > docs/reference/scenarios.md
 
 wheel: $(VENV)/.dev ## Wheel and collection tarball in dist/
 	$(BIN)/python -m build --outdir dist .
