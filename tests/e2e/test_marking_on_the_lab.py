@@ -89,3 +89,13 @@ def test_good_release_is_not_registered_with_a_backup_of_the_bad_one(broken: Ope
     for entry in (first, _last_entry(broken)):
         assert entry["version"] == "1.0.0"
         assert entry["backup"] in before - {of_the_bad_one}
+
+
+def test_plan_of_a_release_alone_says_that_the_schema_has_moved_on_since_it_was_good(
+    broken: Operator,
+) -> None:
+    shown = broken.types("plan", "application", "-i", "lab")
+
+    assert shown.returncode == 0, shown.stderr
+    said = " ".join(shown.stdout.split())
+    assert "the newest migration is 2, and 1.0.0 was good with 1: if it does not work" in said

@@ -72,6 +72,34 @@ def test_attempt_that_did_not_finish_restores_a_database_only_where_there_is_one
     assert (decision["level"], decision["database"]) == (level, level == "full")
 
 
+@pytest.mark.parametrize(
+    ("now", "wanted", "level", "said"),
+    [
+        ("42", "41", "application", "if it does not work with this schema"),
+        ("42", "41", "full", "the newest migration is 42, and 1 was good with 41"),
+        ("41", "41", "application", ""),
+        ("", "41", "application", ""),
+        ("42", "", "application", ""),
+    ],
+)
+def test_schema_that_has_moved_on_is_said_before_anything_is_changed(
+    tmp_path: Path, now: str, wanted: str, level: str, said: str
+) -> None:
+    decision = decide(
+        tmp_path,
+        databases=1,
+        database_migration=now,
+        release_target_migration=wanted,
+        assess_level=level,
+        assess_force=True,
+    )
+
+    assert isinstance(decision, dict), decision
+    reasons = "; ".join(decision["reasons"])
+    assert said in reasons
+    assert ("newest migration" in reasons) == bool(said)
+
+
 def test_full_without_a_database_is_refused(tmp_path: Path) -> None:
     assert "This environment has no database" in str(decide(tmp_path, assess_level="full"))
 

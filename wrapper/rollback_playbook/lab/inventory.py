@@ -89,6 +89,7 @@ def _variables(
             "database_bin_dir": str(bin_dir),
             "database_backup_dir": str(lab.backups),
             "database_checks": _CHECKS,
+            "database_migration_query": "SELECT max(version) FROM schema_migrations",
         },
         "cache": {
             **{f"cache_{name}": value for name, value in cache.items()},
