@@ -77,6 +77,18 @@ def proxied(stack: Stack) -> dict[str, Any]:
     }
 
 
+def canary(stack: Stack) -> dict[str, Any]:
+    """Blue is stable, green is its canary."""
+    return {
+        "canary_upstream_name": "shop",
+        "canary_answers": "1.0.0",
+        "canary_stable": ["blue:8000 resolve"],
+        "canary_canary": ["green:8000 resolve"],
+        "canary_options": ["zone shop 64k;"],
+        "canary_checks": side(stack, "blue", "1.0.0")["checks"],
+    }
+
+
 def made(make_stack: MakeStack, colour: str) -> Stack:
     """All users are on this side."""
     files = {"nginx/nginx.conf": FORWARDED, "upstream/shop.conf": upstream(colour)}
@@ -131,20 +143,51 @@ def test_colour_that_is_red_gets_no_users(
     assert stack.containers() == before
 
 
+def test_bad_colour_runs_on_while_the_gate_is_red_with_users_on_the_other(
+    make_stack: MakeStack, environment: MakeEnvironment
+) -> None:
+    stack = made(make_stack, "green")
+    sides = {"blue": side(stack, "blue", "1.0.0"), "green": side(stack, "green", "2.1.0")}
+    never = {"name": "it is never so", "command": {"argv": ["false"]}}
+    about = {**proxied(stack), "verify_checks": [never], "verify_deadline": 2}
+    shop = environment(stack, colours_sides=sides, **about)
+    stack.deploy(green="2.1.0")
+    stack.reload_proxy()
+    stack.wait_for(500)
+
+    done = shop.run("blue-green", "--reason", "orders fail", "--yes")
+
+    assert done.code == 5, done.output
+    assert set(stack.containers()) == {"proxy", "blue", "green"}
+
+
+def test_bad_canary_gets_no_users_any_more_and_a_second_time_changes_nothing(
+    make_stack: MakeStack, environment: MakeEnvironment
+) -> None:
+    stack = made(make_stack, "blue")
+    shop = environment(stack, **canary(stack), **proxied(stack))
+    shared = shop.run("canary-abort", "--reason", "a share", "--yes", "-e", "canary_weight=25")
+    stack.deploy(green="2.1.0")
+    stack.wait_for(500)
+    felt = Counter(stack.get() for _ in range(100))
+
+    done = shop.run("canary-abort", "--reason", "it fails", "--yes")
+    with Load(stack, "/orders") as load:
+        again = shop.run("canary-abort", "--reason", "twice", "--yes")
+
+    assert shared.code == 0, shared.output
+    assert felt[500, "2.1.0"] > 0
+    assert done.code == 0, done.output
+    assert load.faults == []
+    assert again.code in (0, 3), again.output
+    assert "changed" not in again.output.replace("nothing was changed", "")
+
+
 def test_share_of_a_canary_is_set_and_then_taken_from_it(
     make_stack: MakeStack, environment: MakeEnvironment
 ) -> None:
     stack = made(make_stack, "blue")
-    shop = environment(
-        stack,
-        canary_upstream_name="shop",
-        canary_answers="1.0.0",
-        canary_stable=["blue:8000 resolve"],
-        canary_canary=["green:8000 resolve"],
-        canary_options=["zone shop 64k;"],
-        canary_checks=side(stack, "blue", "1.0.0")["checks"],
-        **proxied(stack),
-    )
+    shop = environment(stack, **canary(stack), **proxied(stack))
 
     def answered(requests: int = 100) -> Counter[str]:
         return Counter(stack.get()[1] for _ in range(requests))

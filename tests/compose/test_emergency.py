@@ -58,6 +58,12 @@ def test_complete_failure_without_a_database_starts_what_there_is(
         lacks=["database", "cache"],
         services_backend="compose",
         services_names=["store", "api", "web", "proxy"],
+        services_checks=[
+            {
+                "name": "users see a page",
+                "http": {"url": f"http://127.0.0.1:{stack.port}/", "status": [200]},
+            }
+        ],
     )
     before = stack.containers()
     stack.compose("stop", "proxy", "web")

@@ -130,26 +130,29 @@ def variables(stack: Stack, state: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("phase", "noticed"),
+    ("phase", "noticed", "name"),
     [
-        ("Declare", "Assess"),
-        ("Protect", "Assess"),
-        ("Assess", "Assess"),
-        ("Preserve", "Preserve"),
-        ("Prepare", "Prepare"),
+        ("Declare", "Assess", "compose3"),
+        ("Protect", "Assess", "compose3"),
+        ("Assess", "Assess", "compose3"),
+        ("Preserve", "Preserve", "compose3"),
+        ("Prepare", "Prepare", "compose3"),
+        # What is done once for all is done on the first.
+        ("Assess", "Assess", "compose1"),
+        ("Preserve", "Preserve", "compose1"),
     ],
 )
 def test_host_that_is_lost_before_the_switch_ends_it_with_nothing_changed(
-    fleet: Fleet, phase: str, noticed: str
+    fleet: Fleet, phase: str, noticed: str, name: str
 ) -> None:
-    lost = fleet.roll_back_and_lose("compose3", phase)
+    lost = fleet.roll_back_and_lose(name, phase)
 
     assert lost.code == 3, lost.output
-    assert f"{noticed}, compose3: " in lost.output
+    assert f"{noticed}, {name}: " in lost.output
     assert "nothing was changed" in lost.output
     assert fleet.versions() == ["2.1.0"] * 3
 
-    fleet.machines["compose3"].start()
+    fleet.machines[name].start()
     again = fleet.shop.run("application", "--reason", "it is back", "--yes", *_TO)
     assert again.code == 0, again.output
     assert fleet.versions() == ["1.0.0"] * 3
@@ -171,23 +174,32 @@ def test_host_that_is_lost_before_it_was_switched_is_named_and_switched_when_it_
     _go_on(fleet, lost)
 
 
-@pytest.mark.parametrize("phase", ["Verify", "Resume", "Confirm"])
+@pytest.mark.parametrize(
+    ("phase", "noticed", "name"),
+    [
+        ("Verify", "Confirm", "compose3"),
+        ("Resume", "Confirm", "compose3"),
+        ("Confirm", "Confirm", "compose3"),
+        # The gate is asked from there.
+        ("Verify", "Verify", "compose1"),
+    ],
+)
 def test_host_that_is_lost_after_the_switch_leaves_it_unproved_until_it_is_back(
-    fleet: Fleet, phase: str
+    fleet: Fleet, phase: str, noticed: str, name: str
 ) -> None:
-    lost = fleet.roll_back_and_lose("compose3", phase)
+    lost = fleet.roll_back_and_lose(name, phase)
 
     assert lost.code == 5, lost.output
-    assert "rolled back, but not proved healthy: Confirm, compose3: " in lost.output
+    assert f"rolled back, but not proved healthy: {noticed}, {name}: " in lost.output
     assert f"rollback-playbook continue {lost.incident}" in lost.output
     assert fleet.versions() == ["1.0.0"] * 3
 
-    _go_on(fleet, lost)
+    _go_on(fleet, lost, name)
 
 
-def _go_on(fleet: Fleet, lost: Run) -> None:
+def _go_on(fleet: Fleet, lost: Run, name: str = "compose3") -> None:
     """The host is back, and the incident is continued."""
-    fleet.machines["compose3"].start()
+    fleet.machines[name].start()
     done = fleet.shop.run("continue", lost.incident, "--yes")
     assert done.code == 0, done.output
     assert fleet.versions() == ["1.0.0"] * 3

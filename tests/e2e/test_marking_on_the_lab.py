@@ -74,6 +74,7 @@ def test_backup_never_takes_back_that_a_release_was_marked_bad_and_mark_good_doe
     assert _last_entry(working)["version"] == "1.0.0"
 
 
+@pytest.mark.drill
 def test_good_release_is_not_registered_with_a_backup_of_the_bad_one(broken: Operator) -> None:
     before = _backups(broken)
     red = broken.types("backup", "-i", "lab", "-e", "verify_deadline=3")
