@@ -118,7 +118,6 @@ def _variables(stack: Stack) -> dict[str, Any]:
             "web": [{"name": "orders", "http": {"url": f"{url}{_ORDERS}", "status": [200]}}],
             "api": [{"name": "api", "http": {"url": f"{url}/api/", "status": [200]}}],
         },
-        "release_compose_strategy": "overlap",
         # This project's proxy is a container that only looks names up, every two seconds, as nginx
         # does with valid=1s.
         "release_compose_drain": 0,
@@ -133,9 +132,10 @@ def _variables(stack: Stack) -> dict[str, Any]:
 def _measure(stack: Stack, shop: Environment, rounds: int) -> None:
     ways: dict[str, Callable[[], float]] = {
         "the runbook's emergency script": lambda: _script(stack, _EMERGENCY),
-        "application": lambda: _rolled_back(shop, "application"),
+        "application, overlap": lambda: _rolled_back(shop, "application", "overlap"),
+        "application, recreate": lambda: _rolled_back(shop, "application", "recreate"),
         "the runbook's gradual script": lambda: _script(stack, _GRADUAL),
-        "gradual": lambda: _rolled_back(shop, "gradual"),
+        "gradual, overlap": lambda: _rolled_back(shop, "gradual", "overlap"),
     }
     found: dict[str, list[Figures]] = {name: [] for name in ways}
     for _ in range(rounds):
@@ -185,8 +185,10 @@ def _script(stack: Stack, text: str) -> float:
     return time.time()
 
 
-def _rolled_back(shop: Environment, scenario: str) -> float:
+def _rolled_back(shop: Environment, scenario: str, strategy: str) -> float:
     """The moment at which the gate had passed, as the record has it."""
+    shop.variables["release_compose_strategy"] = strategy
+    shop.write()
     incident = shop.state.parent / "state" / "incidents" / _run(shop, scenario).incident
     events = map(json.loads, (incident / "events.jsonl").read_text().splitlines())
     passed = (
