@@ -72,6 +72,25 @@ NOT_FOR: dict[str, dict[str, str]] = {
         "traffic-pause": "its proxy keeps nobody out: traffic_provider is none",
         "traffic-resume": "its proxy keeps nobody out: traffic_provider is none",
     },
+    "monitoring": {
+        **_NO_DATABASE,
+        **_NO_FLAGS,
+        **_NO_SQLITE,
+        **dict.fromkeys(
+            (
+                "blue-green",
+                "cache-flush",
+                "canary-abort",
+                "connection-pool",
+                "request-isolation",
+                "tls-certificates",
+                "traffic-pause",
+                "traffic-resume",
+                "websocket",
+            ),
+            "it has no users but those who watch",
+        ),
+    },
     "prod": _NO_SQLITE,
     "staging": {
         **_NO_SQLITE,
