@@ -109,6 +109,7 @@ def test_every_drill_of_an_environment_is_measured_written_down_and_scored(
     assert "on staging, version" in plan
 
 
+@pytest.mark.drill
 def test_scenario_that_leaves_users_with_the_fault_is_a_failed_drill_and_is_left_as_it_is(
     staging: Staging,
 ) -> None:

@@ -55,6 +55,7 @@ def test_backup_marks_the_release_good_together_with_the_backup_that_was_made(
     assert (entry["version"], entry["backup"]) == ("1.0.0", made)
 
 
+@pytest.mark.drill
 def test_backup_never_takes_back_that_a_release_was_marked_bad_and_mark_good_does(
     working: Operator,
 ) -> None:

@@ -111,6 +111,7 @@ def test_what_a_service_said_last_is_kept_before_it_is_restarted(shop: Operator)
     assert "what it said last" not in record.read_text(encoding="utf-8")
 
 
+@_SLOW
 def test_evidence_that_cannot_be_kept_keeps_nobody_from_being_helped(shop: Operator) -> None:
     nowhere = '{"rollback_restore_points": "/proc/nowhere", "services_restore_id": "x"}'
 

@@ -176,6 +176,7 @@ def test_database_goes_back_to_the_newest_backup_and_undo_takes_that_back(shop: 
     assert shop.users() == (500, "0")
 
 
+@pytest.mark.drill
 def test_backup_that_is_named_is_the_one(shop: Shop) -> None:
     other = shop.folder / "other.db"
     shop.fill(other, 7)
