@@ -15,6 +15,7 @@ from rollback_playbook.execution.outcome import (
     Progress,
     decide,
     leaves_nothing_open,
+    not_made_safe,
     safe_traffic,
 )
 from rollback_playbook.execution.runner import RunResult
@@ -248,14 +249,53 @@ def test_users_who_were_kept_out_to_protect_them_stay_out(until: str, state: str
     assert safe_traffic(_kept_out(until, fail="x")) == state
 
 
-@pytest.mark.parametrize(("status", "out"), [("changed", True), ("ok", True), ("skipped", False)])
-def test_users_are_kept_out_in_protect_when_the_task_for_it_ran(status: str, *, out: bool) -> None:
+def test_what_users_have_is_not_said_when_they_could_not_be_given_it() -> None:
+    progress = _progress("Switch", fail="no such release")
+    outcome = decide(_scenario(), progress, _result(2), "inc-1")
+    assert "users get the maintenance answer meanwhile" in outcome.next_step
+
+    unsafe = not_made_safe(outcome, progress, "rollback-playbook traffic-pause -i prod")
+
+    assert unsafe.summary.endswith(". Traffic could not be paused either")
+    assert unsafe.next_step.startswith("rollback-playbook traffic-pause -i prod; mend the cause")
+    assert unsafe.exit_code is outcome.exit_code
+
+
+_UNDO = {"undo": {"module": "sre.rollback.traffic", "args": {"state": "resumed"}}}
+
+
+@pytest.mark.parametrize(
+    ("status", "result", "out"),
+    [
+        pytest.param("changed", _UNDO, True, id="now"),
+        pytest.param("ok", {"undo": None}, True, id="already"),
+        pytest.param("ok", _UNDO, False, id="looked ahead"),
+        pytest.param("failed", {}, False, id="failed"),
+        pytest.param("failed", _UNDO, True, id="failed half-way"),
+        pytest.param("skipped", {}, False, id="skipped"),
+    ],
+)
+def test_users_are_kept_out_in_protect_when_the_task_for_it_did_it(
+    status: str, result: dict[str, Any], *, out: bool
+) -> None:
     progress = Progress()
-    task = {"status": status, "task": "x", "action": "sre.rollback.traffic"}
+    task = {"status": status, "task": "x", "action": "sre.rollback.traffic", "result": result}
     progress.observe("phase.started", "", {"name": "Protect"})
     progress.observe("task.finished", "proxy", task)
 
     assert progress.protected_users is out
+
+
+def test_a_failure_that_was_rescued_is_not_why_the_run_ended() -> None:
+    progress = Progress()
+    progress.observe("phase.started", "", {"name": "Preserve"})
+    for task, why in (("Evidence is kept", "disk full"), ("Services start", "no such service")):
+        body = {"status": "failed", "task": task, "action": "x", "result": {"msg": why}}
+        progress.observe("task.finished", "app1", body)
+    rescued = [{"host": "app1", "task": "Evidence is kept", "phase": "Preserve", "counter": 1}]
+    progress.observe("stats.recorded", "", {"rescued_tasks": rescued})
+
+    assert [failure.message for failure in progress.failures] == ["no such service"]
 
 
 def test_whoever_keeps_users_out_for_nothing_is_told_how_they_get_in() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rollback_playbook.catalogue.scenarios import Scenario
@@ -70,10 +70,8 @@ class Progress:
 
     def observe(self, kind: str, subject: str, data: Mapping[str, Any]) -> None:
         """Take one event of the record in; ``subject`` is the host it is about."""
-        if kind == "phase.started":
-            self.started.append(str(data["name"]))
-        elif kind == "phase.finished":
-            self._finish(data)
+        if kind in ("phase.started", "phase.finished"):
+            self._observe_phase(kind, data)
         elif kind == "item.finished" and data.get("status") in _BAD:
             self.items.setdefault(subject, []).append(failure_message(data))
         elif kind == "task.finished":
@@ -84,11 +82,23 @@ class Progress:
             self.decision = data
         elif kind == "lease.released":
             self.locked = False
+        elif kind == "stats.recorded":
+            self._forget_rescued(data.get("rescued_tasks") or ())
 
-    def _finish(self, data: Mapping[str, Any]) -> None:
+    def _forget_rescued(self, tasks: Iterable[Mapping[str, Any]]) -> None:
+        """Only Ansible's statistics tell which failures ended nothing: those before the last."""
+        for task in tasks:
+            for failure in self.failures:
+                if (failure.host, failure.task) == (task.get("host"), task.get("task")):
+                    self.failures.remove(failure)
+                    break
+
+    def _observe_phase(self, kind: str, data: Mapping[str, Any]) -> None:
         """A phase with a failed host was not finished, only ended; one without any never began."""
         name, status = str(data["name"]), data.get("status")
-        if status in ("ok", "rescued"):
+        if kind == "phase.started":
+            self.started.append(name)
+        elif status in ("ok", "rescued"):
             self.finished.add(name)
         elif status == "skipped" and self.phase == name:
             self.started.pop()
@@ -97,7 +107,7 @@ class Progress:
         status, items = data.get("status"), self.items.pop(host, [])
         if data.get("action") == LOCK and status not in _BAD:
             self.locked = bool((data.get("result") or {}).get("holder"))
-        if data.get("action") == _TRAFFIC and self.phase == "Protect" and status != "skipped":
+        if data.get("action") == _TRAFFIC and self.phase == "Protect" and _keeps_out(data):
             self.protected_users = True
         self.acted[self.phase] = self.acted.get(self.phase, False) or status != "skipped"
         if status == "changed" or (status in _BAD and self._may_have_changed(data)):
@@ -119,6 +129,16 @@ class Progress:
             return True
         silent = data["status"] == "failed" and not says_what_it_had_begun(str(data.get("action")))
         return silent and self.phase in CHANGING_PHASES
+
+
+def _keeps_out(data: Mapping[str, Any]) -> bool:
+    """Whether users are kept out once this task of the traffic module has ended.
+
+    One that only looked ahead is ``ok`` and tells how it would be undone; one that found them kept
+    out has nothing to undo; one that failed half-way has.
+    """
+    status, undo = data.get("status"), (data.get("result") or {}).get("undo")
+    return status == "changed" or (status == "ok" and not undo) or (status in _BAD and bool(undo))
 
 
 def failure_message(data: Mapping[str, Any]) -> str:
@@ -155,6 +175,15 @@ def safe_traffic(progress: Progress) -> str:
     if "Pause" in progress.finished and progress.acted.get("Pause") is False:
         return "untouched"
     return "paused" if progress.phase in ("Switch", "Verify", "Resume") else "resumed"
+
+
+def not_made_safe(outcome: Outcome, progress: Progress, command: str) -> Outcome:
+    """The outcome when users' traffic could not be put into that state; ``command`` does it."""
+    return replace(
+        outcome,
+        summary=f"{outcome.summary}. Traffic could not be {safe_traffic(progress)} either",
+        next_step=f"{command}; {outcome.next_step.replace(_users(progress), '')}",
+    )
 
 
 def leaves_nothing_open(scenario: Scenario, progress: Progress) -> bool:
@@ -336,6 +365,7 @@ def _done_and_not(scenario: Scenario, progress: Progress) -> str:
 
 
 def _users(progress: Progress) -> str:
+    """What they have meanwhile, once traffic is as :func:`safe_traffic` wants it."""
     if progress.protected_users and "Switch" not in progress.started:
         return "users get the maintenance answer meanwhile, and an undo lets them in; "
     return {

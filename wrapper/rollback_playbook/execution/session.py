@@ -19,6 +19,7 @@ from rollback_playbook.execution.outcome import (
     decide,
     lease_lost,
     leaves_nothing_open,
+    not_made_safe,
     safe_traffic,
 )
 from rollback_playbook.execution.runner import (
@@ -162,12 +163,8 @@ class Session:
         self._log.append("compensation.finished", {"state": state, "done": done, "text": said})
         if done:
             return outcome
-        return replace(
-            outcome,
-            summary=f"{outcome.summary}. Traffic could not be {state} either",
-            next_step=f"rollback-playbook {scenario.name} -i {self._order.environment.name}; "
-            + outcome.next_step,
-        )
+        command = f"rollback-playbook {scenario.name} -i {self._order.environment.name}"
+        return not_made_safe(outcome, before, command)
 
     def _with_record(self, outcome: Outcome, result: RunResult) -> Outcome:
         """A healthy system whose record has a gap is not the whole of what was promised."""
