@@ -81,6 +81,12 @@ class Environment:
             "release_state_dir": str(self.state / "releases"),
             "release_compose_timeout": 40,
             "traffic_provider": "none",
+            # How it would be told to keep users out.
+            "traffic_command": ["docker", "exec", f"{self.stack.project}-proxy-1"],
+            "traffic_binary": "/usr/sbin/nginx",
+            "traffic_prefix": "/run",
+            "traffic_url": url,
+            "traffic_maintenance_path": str(self.stack.folder / "maintenance" / "maintenance.conf"),
             "cache_mode": "none",
             "verify_checks": [
                 answers,

@@ -63,10 +63,6 @@ def proxied(stack: Stack) -> dict[str, Any]:
     """How nginx in its container is told."""
     return {
         "traffic_provider": "nginx",
-        "traffic_command": ["docker", "exec", f"{stack.project}-proxy-1"],
-        "traffic_binary": "/usr/sbin/nginx",
-        "traffic_prefix": "/run",
-        "traffic_url": f"http://127.0.0.1:{stack.port}/orders",
         "traffic_upstream_path": str(stack.folder / "upstream" / "shop.conf"),
         "verify_checks": [
             {

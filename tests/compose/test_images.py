@@ -102,6 +102,7 @@ def test_request_isolation_pulls_the_image_and_ends_every_session(
     shop = environment(
         pulled,
         release_services=["web"],
+        traffic_provider="nginx",
         cache_login_port=valkey_server.port,
         request_isolation_services=["web"],
         request_isolation_patterns=["session:*"],
@@ -114,6 +115,7 @@ def test_request_isolation_pulls_the_image_and_ends_every_session(
     done = shop.run("request-isolation", "--reason", "somebody else's orders", "--yes")
 
     assert done.code == 0, done.output
+    assert shop.undo_of(done, "traffic")["state"] == "paused"
     assert pulled.get() == (200, "1.0.5")
     assert sessions.keys() == [b"cart:ann"]
     sessions.close()

@@ -101,6 +101,35 @@ def test_scenario_for_which_nothing_is_named_is_refused_and_says_what_to_name(
     assert "nothing was changed" in stderr
 
 
+_PAYMENTS = "payment_failure_breakers names no breaker"
+_KEPT_OUT = "traffic_provider is none"
+
+
+@pytest.mark.parametrize(
+    ("scenario", "said", "missing"),
+    [
+        ("traffic-pause", {}, _KEPT_OUT),
+        ("traffic-resume", {}, _KEPT_OUT),
+        ("request-isolation", {}, f"{_KEPT_OUT}, so there is nothing that this scenario could do."),
+        ("cache-flush", {}, "cache_mode is none"),
+        ("payment-failure", {"payment_failure_breakers": []}, _PAYMENTS),
+        ("feature-flags", {"feature_flags_safe": {}}, "feature_flags_safe names no flag"),
+        ("performance-regression", {"performance_regression_flags": {}}, "flags names no flag"),
+        ("breaker-recovery", {}, "protect_breakers and payment_failure_breakers name no breaker"),
+    ],
+)
+def test_scenario_that_would_do_nothing_does_not_end_as_if_it_had_done_it(
+    environment: Environment, scenario: str, said: dict[str, Any], missing: str
+) -> None:
+    environment.variables |= said
+
+    code, stderr = environment.types(scenario)
+
+    assert code == 3, stderr
+    assert missing in stderr
+    assert "nothing was changed" in stderr.lower()
+
+
 _BREACH = """
 - name: Declare
   ansible.builtin.import_playbook: sre.rollback.security_breach

@@ -36,6 +36,7 @@ _DOES_NOTHING_WITHOUT = {
         "complete-failure": "services_names services_checks",
         "configuration": "configuration_paths",
         "infrastructure": "configuration_paths services_names",
+        "request-isolation": "traffic_maintenance_path",
         "security-breach": "isolation_allow secrets_rotated",
         "sqlite-restore": "sqlite_database",
         "tls-certificates": "configuration_certificates tls_certificates_checks",
@@ -71,6 +72,7 @@ NOT_FOR: dict[str, dict[str, str]] = {
         "canary-abort": "its services overlap: there is no canary",
         "traffic-pause": "its proxy keeps nobody out: traffic_provider is none",
         "traffic-resume": "its proxy keeps nobody out: traffic_provider is none",
+        "request-isolation": "its proxy keeps nobody out: traffic_provider is none",
     },
     "monitoring": {
         **_NO_DATABASE,

@@ -337,14 +337,11 @@ from ansible_collections.sre.rollback.plugins.module_utils._gate_shapes import (
     wrong_shapes,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._gate_watch import watch_from
-from ansible_collections.sre.rollback.plugins.module_utils._secrets import secrets_in
+from ansible_collections.sre.rollback.plugins.module_utils._hiding_module import HidingModule
 
 
-class GateModule(AnsibleModule):
-    """A module that hides the secrets inside URLs, headers and arguments as well.
-
-    And one that survives options of the wrong shape, to refuse them in words.
-    """
+class GateModule(HidingModule):
+    """A module that survives options of the wrong shape, to refuse them in words."""
 
     def _load_params(self) -> None:
         super()._load_params()
@@ -353,14 +350,6 @@ class GateModule(AnsibleModule):
 
     def fail_json(self, msg: str, **kwargs: t.Any) -> t.NoReturn:
         super().fail_json(msg="; ".join(self.complaints) or msg, **kwargs)
-
-    def _log_invocation(self) -> None:
-        self.no_log_values.update(secrets_in(self.params))
-        super()._log_invocation()
-
-    def _return_formatted(self, kwargs: dict[str, t.Any]) -> None:
-        self.no_log_values.update(secrets_in(self.params))
-        super()._return_formatted(kwargs)
 
 
 def run(module: AnsibleModule) -> None:
