@@ -31,6 +31,19 @@ class Run:
         return re.findall(r"record: \S*/(\S+)", self.output)[-1]
 
 
+def web_is_healthy(stack: Stack) -> dict[str, Any]:
+    """A check that needs no proxy."""
+    service = {"project": stack.project, "service": "web"}
+    return {
+        "name": "web is healthy",
+        "container": {
+            "labels": {f"com.docker.compose.{key}": value for key, value in service.items()},
+            "at_least": 2,
+            "docker_host": os.environ.get("DOCKER_HOST", ""),
+        },
+    }
+
+
 @dataclass(frozen=True)
 class Environment:
     """An inventory for a stack, and the command line on it."""
@@ -68,7 +81,6 @@ class Environment:
         (group / "all.yml").write_text(json.dumps({**self._defaults(), **self.variables}))
 
     def _defaults(self) -> dict[str, Any]:
-        project = {"com.docker.compose.project": self.stack.project}
         url = f"http://127.0.0.1:{self.stack.port}/orders"
         answers = {"name": "users see orders", "http": {"url": url, "status": [200]}}
         return {
@@ -90,14 +102,7 @@ class Environment:
             "cache_mode": "none",
             "verify_checks": [
                 answers,
-                {
-                    "name": "web is healthy",
-                    "container": {
-                        "labels": {**project, "com.docker.compose.service": "web"},
-                        "at_least": 2,
-                        "docker_host": os.environ.get("DOCKER_HOST", ""),
-                    },
-                },
+                web_is_healthy(self.stack),
             ],
             "verify_confirm_checks": [answers],
             "verify_period": 0.2,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.compose.conftest import MakeEnvironment, MakeStack
-from tests.compose.environment import Environment
+from tests.compose.environment import Environment, web_is_healthy
 from tests.compose.images import APP, build, docker, dockerfile
 from tests.compose.stack import COMPOSE_FILE, Stack, free_port
 from tests.real_servers import RedisServer
@@ -96,6 +96,48 @@ def test_image_that_is_in_a_registry_alone_is_pulled(
     assert len(pulled.containers()["web"]) == 2
 
 
+def test_image_whose_tag_means_another_one_by_now_is_not_taken_for_the_good_one(
+    pulled: Stack, registry: str, environment: MakeEnvironment
+) -> None:
+    """It was never pushed, so nothing but its tag could find it again."""
+    tag = f"{registry}/shop/web:1.0.7"
+    build(tag, {"version": "1.0.7"})
+    pulled.deploy(web="1.0.7")
+    pulled.wait_for(200)
+    shop = environment(pulled, release_services=["web"])
+    _lose_the_good_image(shop)
+    build(tag, {"version": "1.0.8"})
+    docker("push", "--quiet", tag)
+    docker("rmi", tag)
+    before = pulled.everything()
+
+    refused = shop.run("application", "--reason", "orders fail", "--yes")
+
+    assert refused.code == 3, refused.output
+    assert "is not the one that was marked good" in refused.output
+    assert pulled.everything() == before
+
+    asked = shop.run("application", "--reason", "orders fail", "--yes", "--to", "1.0.7")
+
+    assert asked.code == 0, asked.output
+    assert pulled.get() == (200, "1.0.8")
+
+
+def test_a_good_release_is_marked_with_the_digest_of_each_image(
+    pulled: Stack, environment: MakeEnvironment
+) -> None:
+    shop = environment(pulled, release_services=["web"])
+
+    assert shop.run("releases", "mark-good", "--yes").code == 0
+
+    (line,) = (shop.state / "releases" / "good-releases.jsonl").read_text().splitlines()
+    image = json.loads(line)["images"]["web"]
+    (name,) = pulled.images("web")
+    digest = docker("inspect", "--format", "{{index .RepoDigests 0}}", name).strip()
+    assert (image["reference"], image["digest"]) == (name, digest)
+    assert image["id"] == docker("inspect", "--format", "{{.Id}}", name).strip()
+
+
 def test_request_isolation_pulls_the_image_and_ends_every_session(
     pulled: Stack, environment: MakeEnvironment, valkey_server: RedisServer
 ) -> None:
@@ -103,6 +145,8 @@ def test_request_isolation_pulls_the_image_and_ends_every_session(
         pulled,
         release_services=["web"],
         traffic_provider="nginx",
+        # Past the proxy, which keeps users out.
+        verify_checks=[web_is_healthy(pulled)],
         cache_login_port=valkey_server.port,
         request_isolation_services=["web"],
         request_isolation_patterns=["session:*"],
@@ -115,7 +159,7 @@ def test_request_isolation_pulls_the_image_and_ends_every_session(
     done = shop.run("request-isolation", "--reason", "somebody else's orders", "--yes")
 
     assert done.code == 0, done.output
-    assert shop.undo_of(done, "traffic")["state"] == "paused"
+    assert "changed  compose1: Users get the maintenance answer" in done.output
     assert pulled.get() == (200, "1.0.5")
     assert sessions.keys() == [b"cart:ann"]
     sessions.close()

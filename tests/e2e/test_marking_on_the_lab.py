@@ -46,6 +46,8 @@ def test_backup_marks_the_release_good_together_with_the_backup_that_was_made(
     working: Operator,
 ) -> None:
     before = _backups(working)
+    revision = working.lab.app / "releases" / "1.0.0" / "REVISION"
+    revision.write_text("4f2a9c1\n", encoding="ascii")
 
     done = working.types("backups", "create", "-i", "lab")
 
@@ -53,6 +55,8 @@ def test_backup_marks_the_release_good_together_with_the_backup_that_was_made(
     assert done.returncode == 0, done.stderr
     entry = _last_entry(working)
     assert (entry["version"], entry["backup"]) == ("1.0.0", made)
+    assert entry["git_revision"] == "4f2a9c1"
+    assert entry["migration"]
 
 
 @pytest.mark.drill

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.sre.rollback.plugins.module_utils._compose_project import (
     ComposeError,
@@ -122,7 +122,9 @@ def _recorded(
     digest = recorded.get("digest")
     if digest:
         return _located(project, service, digest, source)
-    return _located(project, service, reference, source, accept_local=False)
+    target = _located(project, service, reference, source, accept_local=False)
+    # A tag may mean another image by now; whoever pulls it compares.
+    return replace(target, id=wanted) if target.how == "pull" else target
 
 
 def _located(
