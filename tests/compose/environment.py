@@ -111,14 +111,17 @@ class Environment:
             "verify_hold": 1,
         }
 
-    def undo_of(self, run: Run, module: str) -> dict[str, Any]:
-        """The arguments that take back what a module has done, as the record has them."""
+    def events_of(self, run: Run, kind: str) -> list[dict[str, Any]]:
+        """What the record says of each event of this kind."""
         record = self.folder / "state" / "incidents" / run.incident / "events.jsonl"
         events = map(json.loads, record.read_text().splitlines())
-        found = [each["data"] for each in events if each["type"] == "undo.recorded"]
+        return [each["data"] for each in events if each["type"] == kind]
+
+    def undo_of(self, run: Run, module: str) -> dict[str, Any]:
+        """The arguments that take back what a module has done, as the record has them."""
         (args,) = (
             each["args"]
-            for each in found
+            for each in self.events_of(run, "undo.recorded")
             if each["module"].endswith(f".{module}") and not each.get("predicted")
         )
         return dict(args)

@@ -126,15 +126,23 @@ def test_target_that_is_red_stops_at_the_gate_and_can_be_undone(
 def test_service_that_never_turns_healthy_ends_at_the_deadline_and_goes_on_when_mended(
     stack: Stack, environment: MakeEnvironment
 ) -> None:
+    deadline = 20
     shop = environment(
         stack,
         release_services=["web"],
         release_compose_trial=False,
-        verify_deadline=20,
+        verify_deadline=deadline,
         verify_hold=0,
     )
     stuck = roll_back(shop, "--to", "4.0.0")
     assert stuck.code == 5, stuck.output
+    (gate,) = shop.events_of(stuck, "gate.failed")
+    # It did wait, and not for the 300 seconds that are usual.
+    assert deadline <= gate["elapsed"] < 2 * deadline
+    took = {each["name"]: each["seconds"] for each in shop.events_of(stuck, "phase.finished")}
+    assert took["Verify"] < 2 * deadline
+    # Nobody waits for its health before the gate does (release_compose_timeout would be 40).
+    assert took["Switch"] < 40
     assert "The health gate FAILED" in stuck.output
     assert "users see orders' (http) is failing" in stuck.output
     assert f"rollback-playbook continue {stuck.incident}" in stuck.output
