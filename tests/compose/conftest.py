@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from tests.compose.engine import NoEngineError, prepared_engine
+from tests.compose.engine import NoEngineError, one_after_the_other, prepared_engine
 from tests.compose.environment import Environment
 from tests.compose.images import docker
+from tests.compose.servers import make_server_images
 from tests.compose.stack import Stack, free_port
+from tests.compose.whole_shop import COMPOSE_FILE, FILES, WholeShop
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +61,29 @@ def make_stack(
             stack.down()
 
 
+MakeWholeShop = Callable[..., WholeShop]
+
+
+@pytest.fixture(scope="module")
+def make_whole_shop(make_stack: MakeStack) -> MakeWholeShop:
+    """``make_whole_shop(compose_file=…)``: the module's one, as its owner has left it."""
+    with one_after_the_other():
+        make_server_images()
+    ports = {"CACHE_PORT": str(free_port()), "DATABASE_PORT": str(free_port())}
+
+    def make(compose_file: str = COMPOSE_FILE) -> WholeShop:
+        stack = make_stack(
+            "whole",
+            compose_file=compose_file,
+            files=FILES,
+            variables=ports,
+            fill=lambda stack: WholeShop(stack).as_in_the_beginning(),
+        )
+        return WholeShop(stack)
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def shared_stack(
     engine: None,  # noqa: ARG001
@@ -93,9 +118,11 @@ def environment(tmp_path: Path) -> MakeEnvironment:
         *,
         hosts: Mapping[str, Mapping[str, Any]] | None = None,
         lacks: Sequence[str] = (),
+        has: Sequence[str] = (),
+        within: Sequence[str] = (),
         **variables: Any,
     ) -> Environment:
-        made = Environment(stack, tmp_path, variables, hosts or {}, lacks)
+        made = Environment(stack, tmp_path, variables, hosts or {}, lacks, has, within)
         made.write()
         return made
 

@@ -25,7 +25,7 @@ from tests.compose.images import docker, make_images
 _START_SECONDS = 60
 _NEEDED = {"docker": "docker.io", "busybox": "busybox-static"}
 #: Where an Engine of our own keeps everything; set in its namespaces alone.
-_FOLDER = "ROLLBACK_TESTS_ENGINE"
+OWN_ENGINE = "ROLLBACK_TESTS_ENGINE"
 
 
 class NoEngineError(Exception):
@@ -38,14 +38,14 @@ def run(*command: str) -> int:
     if _works("info"):
         with prepared_engine():
             return subprocess.run(command, check=False).returncode
-    if _FOLDER in os.environ:
-        with own_engine(Path(os.environ[_FOLDER])), prepared_engine():
+    if OWN_ENGINE in os.environ:
+        with own_engine(Path(os.environ[OWN_ENGINE])), prepared_engine():
             return subprocess.run(command, check=False).returncode
     _require_startable()
     with tempfile.TemporaryDirectory(prefix="rollback-docker-", dir="/var/tmp") as folder:
         return subprocess.run(
             [*_ALONE, sys.executable, "-m", "tests.compose.engine", *command],
-            env={**os.environ, _FOLDER: folder},
+            env={**os.environ, OWN_ENGINE: folder},
             check=False,
         ).returncode
 
@@ -72,7 +72,7 @@ def prepared_engine() -> Iterator[None]:
     if not _works("info"):
         raise NoEngineError("no Docker Engine answers: run make test-compose")
     with contextlib.nullcontext() if _works("compose", "version") else _plugged_in():
-        with _one_after_the_other():
+        with one_after_the_other():
             make_images()
         yield
         _remove_kept_tags()
@@ -162,7 +162,7 @@ def _variable(name: str, value: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _one_after_the_other() -> Iterator[None]:
+def one_after_the_other() -> Iterator[None]:
     """Two processes would make the same images twice."""
     with Path(__file__).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

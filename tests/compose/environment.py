@@ -55,6 +55,10 @@ class Environment:
     hosts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     #: Groups that are declared without hosts.
     lacks: Sequence[str] = ()
+    #: Groups besides those of every project.
+    has: Sequence[str] = ()
+    #: What begins a command of somebody who sits elsewhere.
+    within: Sequence[str] = ()
 
     @property
     def state(self) -> Path:
@@ -69,7 +73,7 @@ class Environment:
         group = self.folder / "shop-prod" / "group_vars" / "all"
         group.mkdir(parents=True, exist_ok=True)
         hosts = self.hosts or {"compose1": {"ansible_connection": "local"}}
-        groups = {name: {"hosts": dict.fromkeys(hosts)} for name in ("proxy", "cache")}
+        groups = {name: {"hosts": dict.fromkeys(hosts)} for name in ("proxy", "cache", *self.has)}
         groups |= {name: {"hosts": {}} for name in self.lacks}
         inventory = {
             "all": {
@@ -147,7 +151,7 @@ class Environment:
         program = str(Path(sys.executable).with_name("rollback-playbook"))
         where = [] if arguments[0] in _ABOUT_INCIDENTS else ["-i", str(self.folder / "shop-prod")]
         return subprocess.Popen(
-            [program, *arguments, *where],
+            [*self.within, program, *arguments, *where],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

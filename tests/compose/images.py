@@ -14,7 +14,7 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +57,11 @@ def make_images() -> None:
     """All of them; those that are there already are left."""
     there = set(docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split())
     if BASE not in there:
-        _import(BASE, _python_files(), links={"/bin/sh": "/bin/busybox"})
+        import_image(BASE, python_files())
     if PROXY not in there:
         from rollback_playbook.lab.configuration import nginx_binary
 
-        files = {"/usr/sbin/nginx": nginx_binary(), "/bin/busybox": _busybox()}
-        _import(PROXY, files, links={"/bin/sh": "/bin/busybox"})
+        import_image(PROXY, {"/usr/sbin/nginx": nginx_binary(), "/bin/busybox": busybox()})
     for version, release in RELEASES.items():
         missing = [name for name in SERVICES if f"shop/{name}:{version}" not in there]
         if missing:
@@ -71,22 +70,24 @@ def make_images() -> None:
                 docker("tag", built, f"shop/{name}:{version}")
 
 
-def build(reference: str, release: Mapping[str, Any]) -> str:
+def build(
+    reference: str, release: Mapping[str, Any], *, program: Path = APP, base: str = BASE
+) -> str:
     """A release of the shop on top of the base image; the image's id."""
     with tempfile.TemporaryDirectory() as folder:
         context = Path(folder)
-        shutil.copy(APP, context)
+        shutil.copy(program, context / "app.py")
         (context / "release.json").write_text(json.dumps(release))
-        (context / "Dockerfile").write_text(dockerfile())
+        (context / "Dockerfile").write_text(dockerfile(base))
         # The classic builder: Debian's Docker comes without the other one.
         classic = {**os.environ, "DOCKER_BUILDKIT": "0"}
         return docker("build", "--quiet", "--tag", reference, folder, env=classic).strip()
 
 
-def dockerfile() -> str:
+def dockerfile(base: str = BASE) -> str:
     """Of every release."""
     return (
-        f"FROM {BASE}\n"
+        f"FROM {base}\n"
         "COPY app.py release.json /app/\n"
         "HEALTHCHECK --interval=5s --timeout=10s --retries=3 CMD "
         '["/bin/busybox", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8000/health"]\n'
@@ -94,7 +95,8 @@ def dockerfile() -> str:
     )
 
 
-def _import(reference: str, files: Mapping[str, Path], *, links: Mapping[str, str]) -> None:
+def import_image(reference: str, files: Mapping[str, Path], *, changes: Sequence[str] = ()) -> None:
+    """An image of these files, by where they lie in it; ``changes`` as a Dockerfile has them."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", dereference=True) as tar:
         for folder in ("tmp", "run", "var/run", "etc", "root"):
@@ -110,21 +112,22 @@ def _import(reference: str, files: Mapping[str, Path], *, links: Mapping[str, st
             tar.addfile(entry, io.BytesIO(text.encode()))
         for target, source in files.items():
             tar.add(source, arcname=target.lstrip("/"), recursive=False)
-        for name, target in links.items():
-            entry = tarfile.TarInfo(name.lstrip("/"))
-            entry.type, entry.linkname = tarfile.SYMTYPE, target
-            tar.addfile(entry)
-    docker("import", "-", reference, given=archive.getvalue())
+        entry = tarfile.TarInfo("bin/sh")
+        entry.type, entry.linkname = tarfile.SYMTYPE, "/bin/busybox"
+        tar.addfile(entry)
+    options = [f"--change={change}" for change in changes]
+    docker("import", *options, "-", reference, given=archive.getvalue())
 
 
-def _busybox() -> Path:
+def busybox() -> Path:
+    """All programs of a container that are not its own."""
     found = shutil.which("busybox")
     if found is None:
         raise RuntimeError("busybox is not installed: apt-get install busybox-static")
     return Path(found)
 
 
-def _python_files() -> dict[str, Path]:
+def python_files() -> dict[str, Path]:
     """This Python, its standard library and the libraries of both, where an image wants them."""
     program = Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
     library = Path(sysconfig.get_path("stdlib"))
@@ -136,15 +139,21 @@ def _python_files() -> dict[str, Path]:
     ]  # fmt: skip
     files = {f"/usr/lib/{library.name}/{path.relative_to(library)}": path for path in modules}
     files["/usr/bin/python3"] = program
-    files["/bin/busybox"] = _busybox()
-    for library_file in _libraries([program, *(m for m in modules if m.suffix == ".so")]):
-        files[f"/lib/x86_64-linux-gnu/{library_file.name}"] = library_file
-        if library_file.name.startswith("ld-linux"):
-            files[f"/lib64/{library_file.name}"] = library_file
+    files["/bin/busybox"] = busybox()
+    return files | libraries([program, *(m for m in modules if m.suffix == ".so")])
+
+
+def libraries(programs: Iterable[Path]) -> dict[str, Path]:
+    """Those of the system that these want, where an image wants them."""
+    files = {}
+    for path in _linked(programs):
+        files[f"/lib/x86_64-linux-gnu/{path.name}"] = path
+        if path.name.startswith("ld-linux"):
+            files[f"/lib64/{path.name}"] = path
     return files
 
 
-def _libraries(programs: Iterable[Path]) -> set[Path]:
+def _linked(programs: Iterable[Path]) -> set[Path]:
     done = subprocess.run(["ldd", *map(str, programs)], capture_output=True, text=True, check=False)
     words = (word for line in done.stdout.splitlines() for word in line.split())
     return {Path(word) for word in words if word.startswith("/") and not word.endswith(":")}

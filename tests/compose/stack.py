@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,6 +74,8 @@ class Stack:
     #: Further files of the project, and other content for those that it has.
     files: Mapping[str, str] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
+    #: What its owner has put into its servers, before users can be answered.
+    fill: Callable[[Stack], None] = lambda _: None
 
     def __post_init__(self) -> None:
         self._first = (self.compose_file, dict(self.variables))
@@ -117,6 +119,7 @@ class Stack:
         self.deploy()
         if self.containers("proxy"):
             self.reload_proxy()
+        self.fill(self)
         self.wait_for(200)
 
     def _remove_what_others_left(self) -> None:
