@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the Compose tests need and pip does not bring: Docker Engine, a static busybox, a registry, and
-# an SSH server for hosts that go away.
+# an SSH server for hosts that go away; nftables, iproute2 and systemd for one that is closed.
 # Nothing is started: the tests start what they use, and skip with a sentence what is missing.
 set -euo pipefail
 
@@ -10,6 +10,9 @@ command -v iptables >/dev/null || missing+=(iptables)
 command -v busybox >/dev/null || missing+=(busybox-static)
 command -v docker-registry >/dev/null || missing+=(docker-registry)
 command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] || missing+=(openssh-server)
+command -v nft >/dev/null || missing+=(nftables)
+command -v ip >/dev/null || missing+=(iproute2)
+[ -x /lib/systemd/systemd ] || missing+=(systemd)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,18 @@ _START_SECONDS = 30
 class Machine:
     """One host; what is started on it over SSH ends with it."""
 
-    def __init__(self, name: str, folder: Path, keys: Keys) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        keys: Keys,
+        *,
+        address: str = "127.0.0.1",
+        within: Sequence[str] = (),
+    ) -> None:
+        """``within`` begins a command that runs on it, where it is not simply this machine."""
         self.name, self.port = name, free_port()
+        self._address, self._within = address, within
         self._folder, self._keys = folder / name, keys
         self._folder.mkdir()
         self._server: subprocess.Popen[bytes] | None = None
@@ -41,7 +52,7 @@ class Machine:
         environment = " ".join(f"{name}={value}" for name, value in variables.items())
         return (
             f"Port {self.port}\n"
-            "ListenAddress 127.0.0.1\n"
+            f"ListenAddress {self._address}\n"
             f"HostKey {self._keys.host}\n"
             f"AuthorizedKeysFile {self._keys.user}.pub\n"
             f"PidFile {self._folder}/sshd.pid\n"
@@ -60,7 +71,7 @@ class Machine:
             raise NoServerError("sshd is missing: run tests/compose/install.sh")
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)
-        argv = [program, "-D", "-e", "-f", str(self._folder / "sshd_config")]
+        argv = [*self._within, program, "-D", "-e", "-f", str(self._folder / "sshd_config")]
         with (self._folder / "sshd.log").open("ab") as log:
             self._server = subprocess.Popen(argv, stdout=log, stderr=log)
         deadline = time.monotonic() + _START_SECONDS
@@ -71,7 +82,7 @@ class Machine:
             time.sleep(0.05)
 
     def _answers(self) -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as client:
+        with suppress(OSError), socket.create_connection((self._address, self.port), 1) as client:
             return client.recv(4) == b"SSH-"
         return False
 
@@ -91,7 +102,7 @@ class Machine:
     def variables(self) -> dict[str, Any]:
         """How Ansible reaches it."""
         return {
-            "ansible_host": "127.0.0.1",
+            "ansible_host": self._address,
             "ansible_port": self.port,
             "ansible_user": getpass.getuser(),
             "ansible_ssh_private_key_file": str(self._keys.user),
