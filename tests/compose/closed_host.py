@@ -88,6 +88,26 @@ class Peer:
         argv = [*self.within, sys.executable, "-c", program, self.host, str(port), ask]
         return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
 
+    @contextmanager
+    def listening(self) -> Iterator[str]:
+        """The URL at which they wait for somebody to bring them something."""
+        address, port = self.host.rpartition(".")[0] + ".2", 8123
+        program = (
+            "import socket, sys\n"
+            "with socket.create_server((sys.argv[1], int(sys.argv[2]))) as server:\n"
+            "    while True:\n"
+            "        with server.accept()[0] as connection:\n"
+            "            connection.recv(4096)\n"
+            "            connection.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\nthanks')\n"
+        )
+        argv = [sys.executable, "-c", program, address, str(port)]
+        process = subprocess.Popen([*self.within, *argv])
+        try:
+            yield f"http://{address}:{port}/"
+        finally:
+            process.kill()
+            process.wait()
+
 
 @contextmanager
 def host(folder: Path) -> Iterator[Host]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -45,6 +46,13 @@ class Breached:
             "shop": "200 OK" in self.stranger.hears(self.shop.stack.port, _ASKS),
             "ssh": "SSH-" in self.stranger.hears(self.machine.port),
         }
+
+    def brings_out(self, url: str) -> bool:
+        """Whether a container can send what it has to somebody."""
+        container = self.shop.stack.containers("web")["web"][0]
+        program = f"import urllib.request as u; u.urlopen({url!r}, timeout=2)"
+        argv = ["docker", "exec", container, "/usr/bin/python3", "-c", program]
+        return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
     def rules(self) -> list[str]:
         """Docker's, and whether the isolation has any."""
@@ -198,21 +206,31 @@ def test_host_that_nobody_confirms_opens_by_itself_and_docker_has_the_rules_it_h
             "state": "closed",
             "operator": "10.77.1.2",
             "ssh_port": breached.machine.port,
-            "seconds": 15,
+            "allow": [_SUBNET],
+            "seconds": 20,
         },
     }
     play = yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task]}])
     hosts = {"compose1": {**breached.machine.variables(), "ansible_host": "127.0.0.1"}}
 
-    done = run_playbook(tmp_path, play, {"all": {"hosts": hosts}})
+    with breached.stranger.listening() as url:
+        wait_until(lambda: breached.brings_out(url))
 
-    assert done.returncode == 0, done.stdout
-    assert breached.strangers_see() == {"shop": False, "ssh": False}
+        done = run_playbook(tmp_path, play, {"all": {"hosts": hosts}})
+
+        assert done.returncode == 0, done.stdout
+        assert breached.strangers_see() == {"shop": False, "ssh": False}
+        assert not breached.brings_out(url)
+    assert breached.shop.get("/orders")[0] == 200
     assert "SSH-" in breached.operator.hears(breached.machine.port)
     # Not even the operator: what a container answers may be the intruder's.
     assert breached.operator.hears(breached.shop.stack.port, _ASKS) == ""
+    wait_until(lambda: breached.strangers_see() == {"shop": True, "ssh": True})
+    assert breached.rules() == rules
+
+
+def wait_until(true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
-    while breached.strangers_see() != {"shop": True, "ssh": True}:
+    while not true():
         assert time.monotonic() < deadline
         time.sleep(0.5)
-    assert breached.rules() == rules

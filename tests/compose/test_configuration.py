@@ -250,6 +250,32 @@ def test_backup_whose_certificate_is_bad_is_refused_before_anything_is_changed(
     assert shop.stack.digest() == before
 
 
+def test_infrastructure_brings_the_proxy_back_and_leaves_the_application(
+    shop: Environment, environment: MakeEnvironment, tmp_path: Path
+) -> None:
+    stack = shop.stack
+    about = variables(stack, tmp_path / "backups")
+    operator = environment(
+        stack,
+        lacks=["database", "cache"],
+        services_backend="compose",
+        services_names=["proxy"],
+        services_checks=about["verify_checks"],
+        **about,
+    )
+    good, containers = stack.digest(), stack.containers()
+    (stack.folder / "nginx" / "nginx.conf").write_text(NGINX.replace("location /", "location /x"))
+    stack.reload_proxy()
+    stack.wait_for(404)
+
+    done = operator.run("infrastructure", "--reason", "nothing is found", "--yes")
+
+    assert done.code == 0, done.output
+    assert stack.get() == (200, "1.0.0")
+    assert stack.digest() == good
+    assert stack.containers() == containers
+
+
 MONITORING = """\
 services:
   metrics:
