@@ -74,6 +74,24 @@ NOT_FOR: dict[str, dict[str, str]] = {
         "traffic-resume": "its proxy keeps nobody out: traffic_provider is none",
         "request-isolation": "its proxy keeps nobody out: traffic_provider is none",
     },
+    "compose-database": {
+        **_NO_SQLITE,
+        **dict.fromkeys(
+            (
+                "application-config",
+                "configuration",
+                "connection-pool",
+                "infrastructure",
+                "memory-leak",
+                "request-isolation",
+                "tls-certificates",
+                "websocket",
+            ),
+            "the example compose has it",
+        ),
+        "blue-green": "its services are recreated: there are no two colours",
+        "canary-abort": "its services are recreated: there is no canary",
+    },
     "monitoring": {
         **_NO_DATABASE,
         **_NO_FLAGS,
