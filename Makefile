@@ -62,8 +62,9 @@ lint: $(VENV)/.dev ## Format, lint, types, playbooks, sanity
 bench: $(VENV)/.dev ## Every performance figure of the docs
 	for program in benchmarks/*.py; do $(BIN)/python $$program || exit 1; done
 
-docs: $(VENV)/.lab ## Reference pages that are written from the code
+docs: $(VENV)/.dev ## Reference pages that are written from the code
 	$(BIN)/rollback-playbook list --markdown > docs/reference/scenarios.md
+	$(BIN)/python -m tests.tested_scenarios > docs/reference/tested-scenarios.md
 
 wheel: $(VENV)/.dev ## Wheel and collection tarball in dist/
 	$(BIN)/python -m build --outdir dist .
