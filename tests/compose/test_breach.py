@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.sre.rollback.plugins.module_utils._isolation_rules import TABLE
 from tests.compose.closed_host import Host, Peer, host, peer
 from tests.compose.conftest import MakeEnvironment, MakeWholeShop
 from tests.compose.environment import Environment, Run
@@ -83,6 +84,8 @@ def breached(make_whole_shop: MakeWholeShop, tmp_path: Path) -> Iterator[Breache
             pytest.skip(str(exc))
         finally:
             machine.die()
+            # The network is that of the other tests, too.
+            made.says("nft", f"add table inet {TABLE}; delete table inet {TABLE}")
 
 
 @contextmanager
