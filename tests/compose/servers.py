@@ -68,8 +68,9 @@ def make_server_images() -> None:
     if _TILL_BASE not in there:
         packages = _packages()
         linked = libraries(path for path in packages.values() if ".so" in path.suffixes)
+        files = python_files() | packages
         path = [f"ENV PYTHONPATH={_SITE}"]
-        import_image(_TILL_BASE, python_files() | packages | linked, changes=path)
+        import_image(_TILL_BASE, files | _compiled(files) | linked, changes=path)
     for version, release in RELEASES.items():
         if f"shop/till:{version}" not in there:
             about = {"version": version, **release}
@@ -114,6 +115,16 @@ def _packages() -> dict[str, Path]:
             if path.is_file() and ".." not in file.parts and path.suffix != ".pyc":
                 files[f"{_SITE}/{file}"] = path
     return files
+
+
+def _compiled(files: Mapping[str, Path]) -> dict[str, Path]:
+    """What Python has made of them here: every container would do it anew, each time it starts."""
+    found = {}
+    for target, source in files.items():
+        cached = Path(importlib.util.cache_from_source(str(source)))
+        if source.suffix == ".py" and cached.is_file():
+            found[f"{target.rpartition('/')[0]}/__pycache__/{cached.name}"] = cached
+    return found
 
 
 def _applies(requirement: Requirement) -> bool:

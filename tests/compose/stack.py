@@ -120,7 +120,7 @@ class Stack:
         if self.containers("proxy"):
             self.reload_proxy()
         self.fill(self)
-        self.wait_for(200)
+        self.wait_for(200, seconds=180)
 
     def _remove_what_others_left(self) -> None:
         """Folders that are its own stay: containers have them mounted."""

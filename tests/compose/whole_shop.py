@@ -136,7 +136,7 @@ class WholeShop:
 
     def wait_for(self, status: int, path: str) -> None:
         """Until both containers answer so, ten times in a row."""
-        deadline, held = time.monotonic() + 60, 0
+        deadline, held = time.monotonic() + 180, 0
         while held < 10:
             found, said = self.get(path)
             held = held + 1 if found == status else 0
