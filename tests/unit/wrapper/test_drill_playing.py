@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -33,11 +34,17 @@ class _Person:
         self._folder = folder
         (folder / "hosts.yml").write_text(_INVENTORY)
 
-    def plays(self, text: str) -> None:
+    def plays(self, text: str, *, seconds: float = 60, interrupt: Interrupt | None = None) -> None:
         playbook = self._folder / "break.yml"
         playbook.write_text(text)
         environment = ansible_environment(os.environ, collections_root())
-        play(playbook, str(self._folder / "hosts.yml"), environment, Interrupt())
+        play(
+            playbook,
+            str(self._folder / "hosts.yml"),
+            environment,
+            interrupt or Interrupt(),
+            seconds=seconds,
+        )
 
 
 @pytest.fixture
@@ -70,6 +77,46 @@ def test_task_that_fails_is_named_with_what_it_said(person: _Person) -> None:
         person.plays(_breaks("web1", "echo no such shop >&2; exit 1"))
 
 
-def test_what_is_no_playbook_fails_with_what_ansible_says(person: _Person) -> None:
-    with pytest.raises(RollbackError, match=r"break\.yml failed: .*not_a_play_option"):
-        person.plays("- hosts: web1\n  not_a_play_option: 1\n")
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("- hosts: web1\n  not_a_play_option: 1\n", "not_a_play_option", id="option"),
+        pytest.param("\x00\x01 garbage: [", "", id="garbage"),
+        pytest.param("just a text", "", id="text"),
+        pytest.param("[]", "", id="empty"),
+        pytest.param("- import_playbook: missing.yml\n", "missing.yml", id="missing import"),
+    ],
+)
+def test_what_is_no_playbook_has_broken_nothing_and_ansible_says_why(
+    person: _Person, text: str, words: str
+) -> None:
+    with pytest.raises(RefusedError, match=rf"(?s)break\.yml could not be played: .*{words}"):
+        person.plays(text)
+
+
+def test_playbook_that_does_not_end_is_stopped_and_nobody_knows_how_much_it_did(
+    person: _Person, tmp_path: Path
+) -> None:
+    began = time.monotonic()
+
+    with pytest.raises(RollbackError, match=r"break\.yml had not ended after 3 s and was stopped"):
+        person.plays(_breaks("web1", f"touch {tmp_path}/begun; sleep 600"), seconds=3)
+
+    assert time.monotonic() - began < 30
+    assert (tmp_path / "begun").exists()
+
+
+def test_playbook_that_somebody_stops_is_no_error_of_the_playbook(person: _Person) -> None:
+    interrupt = Interrupt()
+    interrupt.ask()
+
+    with pytest.raises(KeyboardInterrupt):
+        person.plays(_breaks("web1", "exit 0"), interrupt=interrupt)
+
+
+def test_host_that_cannot_be_reached_is_a_fault_in_part(person: _Person) -> None:
+    nobody = "{ansible_connection: ssh, ansible_host: 127.0.0.1, ansible_port: 9}"
+    unreachable = _breaks("web1", "exit 0") + f"  vars: {nobody}\n"
+
+    with pytest.raises(RollbackError, match=r"It is broken on web1: .*onnect"):
+        person.plays(_breaks("web1", "exit 0") + unreachable)

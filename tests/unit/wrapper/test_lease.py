@@ -26,6 +26,12 @@ def _locked(ttl: float) -> dict[str, Any]:
     }
 
 
+def _free() -> dict[str, Any]:
+    event = _locked(0)
+    event["event_data"]["res"] = {"token": 7, "holder": "", "expires_in": None}
+    return event
+
+
 def _play(name: str) -> dict[str, Any]:
     return {"event": "playbook_on_play_start", "event_data": {"play": name}}
 
@@ -68,6 +74,7 @@ def test_lease_is_renewed_with_its_token_until_close_begins() -> None:
         handle(_task("Close"))
         asked = len(backend.asked)
         time.sleep(0.4)
+        handle(_free())
 
     assert len(backend.asked) <= asked + 1
     assert set(backend.asked) == {(7, Lease.RENEWED)}
@@ -92,6 +99,7 @@ def test_backend_that_is_silent_for_a_moment_stops_nobody() -> None:
         handle(_locked(3))
         _until(lambda: len(backend.asked) >= 3)
         handle(_task("Close"))
+        handle(_free())
 
     assert not interrupt.asked
 
@@ -123,6 +131,35 @@ def test_close_that_has_no_host_left_does_not_count_as_the_end() -> None:
         handle(_play("Close"))
 
     assert backend.asked == [(7, Lease.KEPT)]
+
+
+def test_run_that_is_stopped_in_its_close_before_the_lease_is_free_does_not_forget_it() -> None:
+    backend = _Backend()
+    with LeaseKeeper(backend.renew, Interrupt(), lambda: True) as lease:
+        handle = lease.watch(_handed_on)
+        handle(_locked(900))
+        handle(_task("Close"))
+
+    assert backend.asked == [(7, Lease.RELEASED)]
+
+
+def test_lease_that_was_handed_over_is_left_to_whoever_goes_on_with_it() -> None:
+    backend = _Backend()
+    with LeaseKeeper(backend.renew, Interrupt(), lambda: True) as lease:
+        lease.watch(_handed_on)(_locked(900))
+        token = lease.hand_over()
+
+    assert (token, backend.asked) == (7, [])
+
+
+def test_lease_that_was_handed_over_and_not_taken_can_still_be_given_back() -> None:
+    backend = _Backend()
+    with LeaseKeeper(backend.renew, Interrupt(), lambda: True) as lease:
+        lease.watch(_handed_on)(_locked(900))
+        lease.hand_over()
+        lease.end(Lease.RELEASED)
+
+    assert backend.asked == [(7, Lease.RELEASED)]
 
 
 def test_run_that_leaves_nothing_half_way_gives_the_environment_back() -> None:

@@ -139,7 +139,7 @@ def _with_earlier(
     given = {
         name: value
         for name, value in (declared.get("variables") or {}).items()
-        if name not in ("incident_lock_take_over", *wish.variables)
+        if name not in ("incident_lock_take_over", "incident_lock_token", *wish.variables)
     }
     _refuse_hidden(given)
     return replace(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rollback_playbook.cli.drill_steps import Felt, judge, step, tell_fault
+from rollback_playbook.cli.drill_underway import Underway
 from rollback_playbook.cli.settings import Settings
 from rollback_playbook.errors import ExitCode, RefusedError, RollbackError
 from rollback_playbook.execution.outcome import Progress
@@ -112,22 +113,28 @@ class _Drill:
         from rollback_playbook.lab import customers
 
         prober = customers.asking(self._lab.state().url, self._lab.logs / "prober.jsonl")
+        command = f"rollback-playbook {self._scenario} -i lab"
         try:
-            self._break(prober)
-            step(f"rollback-playbook {self._scenario} -i lab")
-            self._found.rollback = time.time()
-            finished = self._run(
-                self._scenario,
-                reason=f"drill: {self._fault.title}",
-                variables=self._fault.variables,
-                measure=lambda progress: self._measure(prober, progress),
-            )
+            self._buy()
+            with Underway(self._settings, self._scenario, "lab", command=command) as underway:
+                self._break(prober)
+                underway.is_broken()
+                step(command)
+                self._found.rollback = time.time()
+                underway.rolls_back()
+                finished = self._run(
+                    self._scenario,
+                    reason=f"drill: {self._fault.title}",
+                    variables=self._fault.variables,
+                    measure=lambda progress: self._measure(prober, progress),
+                )
+                prober.stop()
+                print_finish(finished)
+                if self._scenario == _MERGED and finished.exit_code is ExitCode.HEALTHY:
+                    self._merge(finished)
+                return self._tell(finished, underway)
         finally:
             prober.stop()
-        print_finish(finished)
-        if self._scenario == _MERGED and finished.exit_code is ExitCode.HEALTHY:
-            self._merge(finished)
-        return self._tell(finished)
 
     def _run(
         self,
@@ -152,14 +159,17 @@ class _Drill:
             measure=measure,
         )
 
-    def _break(self, prober: Prober) -> None:
-        from rollback_playbook.lab.breaking import break_lab
+    def _buy(self) -> None:
         from rollback_playbook.lab.orders import WITHOUT_DISCOUNT, place_orders
         from rollback_playbook.lab.proof import written_since
 
         bought = place_orders(self._lab.state().url, _ORDERS, customers=WITHOUT_DISCOUNT)
         self._written = written_since(self._lab, self._backup)
         step(f"customers buy: {bought} orders since the backup")
+
+    def _break(self, prober: Prober) -> None:
+        from rollback_playbook.lab.breaking import break_lab
+
         self._found.broken = time.time()
         step(self._fault.title)
         for symptom in break_lab(self._lab.directory, self._fault):
@@ -212,7 +222,7 @@ class _Drill:
             self._found.merged = live_again(self._lab, self._written)
             yield "data.merged", dict(self._found.merged)
 
-    def _tell(self, finished: Finished) -> Drill:
+    def _tell(self, finished: Finished, underway: Underway) -> Drill:
         from rollback_playbook.cli import drill_verdict as verdict
 
         found = self._found
@@ -222,7 +232,14 @@ class _Drill:
             *verdict.stayed(found.stayed),
             *verdict.at_risk(found.counted, found.kept, found.merged),
         ]
-        return judge(self._settings, finished, found.felt, proofs, outage_target=_OUTAGE_TARGET)
+        return judge(
+            self._settings,
+            finished,
+            found.felt,
+            proofs,
+            underway=underway,
+            outage_target=_OUTAGE_TARGET,
+        )
 
 
 def _require_good(lab: Lab) -> None:

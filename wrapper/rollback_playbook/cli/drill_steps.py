@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +16,7 @@ from rollback_playbook.errors import ExitCode
 from rollback_playbook.execution.outcome import Progress
 
 if TYPE_CHECKING:
+    from rollback_playbook.cli.drill_underway import Underway
     from rollback_playbook.record.drill_log import Drill
 
 
@@ -59,8 +60,10 @@ class Felt:
 
 
 def step(text: str) -> None:
-    """Say what is done next."""
-    click.secho(f"\n{text}", bold=True, err=True)
+    """Say what is done next; addresses in an inventory may hold a secret."""
+    from rollback_playbook.record.redaction import Redactor
+
+    click.secho(f"\n{Redactor().text(text)}", bold=True, err=True)
 
 
 def tell_fault(samples: Iterable[Sample], *, since: float) -> Seen:
@@ -80,6 +83,7 @@ def judge(
     felt: Felt | None,
     proofs: Iterable[verdict.Line],
     *,
+    underway: Underway,
     outage_target: float | None = None,
 ) -> Drill:
     """Print what was proved and how long it took, and write down how the drill ended.
@@ -96,28 +100,55 @@ def judge(
         *proofs,
         verdict.record(record.ok, record.events),
     ]
-    drill = _written_down(settings, finished, proved)
+    drill = _drill(finished, proved, command=underway.command)
+    unwritten = underway.over(drill)
+    if unwritten is not None:
+        drill = _unwritten(drill)
     for good, text in [
         *proved,
         *_outage(felt, outage_target),
-        verdict.target(finished.folder),
+        *_target(finished),
+        *verdict.written_down(unwritten),
     ]:
         mark = click.style("✓", fg="green") if good else click.style("✗", fg="red")
         click.echo(f"{mark} {text}", err=True)
     click.echo(f"  report: {finished.folder.report}", err=True)
+    if drill.left_broken:
+        click.echo(f"✗ {drill.environment} is still broken by this drill", err=True)
+        click.echo(f"  next: {drill.command}", err=True)
     return drill
 
 
-def _written_down(settings: Settings, finished: Finished, proved: Iterable[verdict.Line]) -> Drill:
-    from rollback_playbook.record.drill_log import append_drill, drill_of
+def _drill(finished: Finished, proved: Iterable[verdict.Line], *, command: str) -> Drill:
+    """``command`` brings the environment back where the scenario has not begun to."""
+    from rollback_playbook.record.drill_log import drill_of
     from rollback_playbook.record.listing import summary_for
 
-    code = finished.exit_code
+    code, outcome = finished.exit_code, finished.outcome
+    well = code in (ExitCode.HEALTHY, ExitCode.RECORD_INCOMPLETE)
     if code is ExitCode.HEALTHY and not all(good for good, _ in proved):
         code = ExitCode.NOT_PROVED
-    drill = drill_of(summary_for(finished.folder), exit_code=int(code))
-    append_drill(settings.state_dir, drill)
-    return drill
+    elif code is ExitCode.REFUSED:
+        # The scenario has changed nothing, and the drill has.
+        code = ExitCode.FAILED
+    if "rollback-playbook continue" in outcome.next_step:
+        command = f"rollback-playbook continue {finished.folder.id}"
+    return replace(
+        drill_of(summary_for(finished.folder), exit_code=int(code)),
+        left_broken=not well,
+        command="" if well else command,
+    )
+
+
+def _unwritten(drill: Drill) -> Drill:
+    healthy = drill.exit_code == ExitCode.HEALTHY
+    return replace(drill, exit_code=int(ExitCode.RECORD_INCOMPLETE)) if healthy else drill
+
+
+def _target(finished: Finished) -> Iterator[verdict.Line]:
+    """How fast a scenario was that did not end says nothing."""
+    if finished.exit_code in (ExitCode.HEALTHY, ExitCode.RECORD_INCOMPLETE):
+        yield verdict.target(finished.folder)
 
 
 def _outage(felt: Felt | None, target: float | None) -> Iterator[verdict.Line]:

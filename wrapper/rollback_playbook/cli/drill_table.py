@@ -19,6 +19,7 @@ def print_history(drills: Sequence[Drill]) -> None:
     """One line a drill; beside it, how it compares with those before."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     if not drills:
         click.echo("no drill so far; rollback-playbook drill full", err=True)
@@ -29,7 +30,7 @@ def print_history(drills: Sequence[Drill]) -> None:
     for heading in ("release", "took", "of", "outage", "slowest", "", "trend"):
         table.add_column(heading)
     for number, drill in enumerate(drills):
-        table.add_row(
+        cells = (
             drill.time[:_MINUTE].replace("T", " "),
             drill.scenario,
             drill.environment,
@@ -39,8 +40,10 @@ def print_history(drills: Sequence[Drill]) -> None:
             duration(drill.outage_seconds),
             _slowest(drill),
             _mark(drill.exit_code, drill),
-            _trend(drills[: number + 1]),
+            "broken off" if drill.broken_off else _trend(drills[: number + 1]),
         )
+        # Names may have brackets, which are no markup.
+        table.add_row(*map(Text, cells))
     Console().print(table)
 
 
@@ -48,6 +51,7 @@ def print_scorecard(rows: Iterable[tuple[str, int, str, Drill | None]]) -> None:
     """Every scenario of a round: whether it ended well, and its time against the target."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, title="scorecard", title_justify="left")
     for heading in ("", "scenario", "took", "target", "outage", "result"):
@@ -59,7 +63,7 @@ def print_scorecard(rows: Iterable[tuple[str, int, str, Drill | None]]) -> None:
             duration(drill.seconds) if drill else "",
             duration(drill.target_seconds) if drill else "",
             duration(drill.outage_seconds) if drill else "",
-            why or _result(code, drill),
+            Text(why or _result(code, drill)),
         )
     Console().print(table)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rollback_playbook.errors import ExitCode, RollbackError
+from rollback_playbook.errors import ExitCode, RecordError
 
 if TYPE_CHECKING:
     from rollback_playbook.drill.prober import Seen
@@ -156,6 +156,12 @@ def _during(seen: Seen, window: Seen, rollback: float, target: float | None) -> 
     )
 
 
+def written_down(error: RecordError | None) -> Iterator[Line]:
+    """What came in the way of the drill log, if anything did."""
+    if error is not None:
+        yield False, f"NOT in the drill log: {error}"
+
+
 def target(folder: IncidentFolder) -> Line:
     """The whole procedure against its target time."""
     from rollback_playbook.record.reading import read_events
@@ -165,7 +171,7 @@ def target(folder: IncidentFolder) -> Line:
     summary = summary_of(read_events(folder.events))
     seconds, wanted = summary.get("seconds"), summary.get("target_seconds")
     if seconds is None or wanted is None:
-        raise RollbackError(f"the record of {folder.id} has no times")
+        return False, f"target unknown: the record of {folder.id} has no times"
     met = seconds <= wanted
     word = "met" if met else "missed"
     return met, f"target {word}: {duration(seconds)} from Declare to Close, of {duration(wanted)}"

@@ -12,7 +12,7 @@ from rollback_playbook.cli.settings import Settings
 from rollback_playbook.errors import ExitCode, RollbackError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from rollback_playbook.lab.places import Lab
     from rollback_playbook.record.drill_log import Drill
@@ -105,7 +105,7 @@ def drills(
         raise UsageError("which scenario?", hint="rollback-playbook drill --help lists them")
     ground = _Ground(inventory, directory, scale)
     settings = _settings(ctx)
-    found = [_attempt(settings, name, ground) for name in _in_order(ctx, ground)]
+    found = list(_attempts(settings, _in_order(ctx, ground), ground))
     _print_scorecard(found)
     return int(max((each.exit_code for each in found), default=ExitCode.HEALTHY))
 
@@ -121,7 +121,7 @@ def history(settings: Settings, scenario: str, environment: str | None, as_json:
     from dataclasses import asdict
 
     from rollback_playbook.cli.drill_table import print_history
-    from rollback_playbook.record.drill_log import read_drills
+    from rollback_playbook.record.drill_log import read_drills, unread_lines
 
     found = [
         drill
@@ -133,6 +133,9 @@ def history(settings: Settings, scenario: str, environment: str | None, as_json:
             click.echo(json.dumps(asdict(drill), ensure_ascii=False))
     else:
         print_history(found)
+    unread = unread_lines(settings.state_dir)
+    if unread:
+        click.echo(f"{unread} lines of the drill log cannot be read and are left out", err=True)
 
 
 def _settings(ctx: click.Context) -> Settings:
@@ -205,6 +208,15 @@ def _scenario_drill(name: str) -> click.Command:
 def _drill(
     settings: Settings, name: str, ground: _Ground, *, staged: bool = False, as_json: bool = False
 ) -> Drill:
+    from rollback_playbook.cli.signals import stoppable
+
+    with stoppable():
+        return _drilled(settings, name, ground, staged=staged, as_json=as_json)
+
+
+def _drilled(
+    settings: Settings, name: str, ground: _Ground, *, staged: bool, as_json: bool
+) -> Drill:
     if ground.lab is None:
         from rollback_playbook.cli.drill_on_environment import drill_on_environment
 
@@ -245,6 +257,18 @@ class _Attempt:
     drill: Drill | None = None
 
 
+def _attempts(settings: Settings, names: Iterable[str], ground: _Ground) -> Iterator[_Attempt]:
+    """Whoever stops one drill does not want the next."""
+    stopped = False
+    for name in names:
+        if stopped:
+            yield _Attempt(name, int(ExitCode.INTERRUPTED), why="not begun: it was stopped")
+            continue
+        attempt = _attempt(settings, name, ground)
+        stopped = attempt.exit_code == ExitCode.INTERRUPTED
+        yield attempt
+
+
 def _attempt(settings: Settings, name: str, ground: _Ground) -> _Attempt:
     """One that fails hides no other."""
     click.secho(f"\n══ {name}", bold=True, err=True)
@@ -252,6 +276,8 @@ def _attempt(settings: Settings, name: str, ground: _Ground) -> _Attempt:
         drill = _drill(settings, name, ground)
     except RollbackError as error:
         click.echo(f"{click.style('✗', fg='red')} {error}", err=True)
+        if error.hint:
+            click.echo(f"  next: {error.hint}", err=True)
         return _Attempt(name, int(error.exit_code), why=str(error))
     return _Attempt(name, drill.exit_code, drill=drill)
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,14 +14,22 @@ import click
 from rollback_playbook.catalogue.collection import require_same_version
 from rollback_playbook.catalogue.environments import Environment
 from rollback_playbook.catalogue.scenarios import Scenario, find, runs_beside
-from rollback_playbook.cli.incident_steps import Finished, IncidentSteps, Measure, Wish
+from rollback_playbook.cli.incident_steps import (
+    Finished,
+    IncidentSteps,
+    Measure,
+    Wish,
+    operator,
+)
 from rollback_playbook.cli.screens import Lines
 from rollback_playbook.cli.settings import Settings
 from rollback_playbook.cli.variables import parse_variables
 from rollback_playbook.errors import ExitCode, RecordError, RefusedError
-from rollback_playbook.execution.runner import import_early
+from rollback_playbook.execution.lease import Lease, lease_renewer
+from rollback_playbook.execution.runner import PlaybookRun, import_early
 from rollback_playbook.plan.history import history_of
 from rollback_playbook.plan.hosts import ResolvedHosts, resolve_hosts
+from rollback_playbook.plan.left_broken import left_broken
 from rollback_playbook.plan.making import make_plan
 from rollback_playbook.plan.secret_values import secrets_in
 from rollback_playbook.plan.unfinished import refuse_unfinished
@@ -94,9 +103,26 @@ def run_scenario(
             but=follows,
             is_beside=partial(runs_beside, folders=settings.playbook_dirs),
         )
+        free_lease_of_killed_drill(settings, environment, wish)
     writer = _opened(settings, scenario, environment, hosts, wish)
     steps = steps_of(settings, scenario, environment, hosts, writer, wish)
     return steps.finish(wrapper_version)
+
+
+def free_lease_of_killed_drill(settings: Settings, environment: Environment, wish: Wish) -> None:
+    """Nobody has to wait until the lease of a drill ends that is dead and left things broken."""
+    drill = left_broken(settings.incidents_dir, environment.name, state_dir=settings.state_dir)
+    if drill is None or drill.token is None:
+        return
+    about = {"incident_operator": operator(), "incident_reason": wish.reason or "a drill is dead"}
+    request = PlaybookRun(
+        playbook=Path(),
+        inventory=environment.inventory,
+        environment=settings.ansible_environment,
+        variables={"incident_id": f"drill of {drill.scenario}", **about},
+    )
+    # Somebody else's by now is refused here, and the lock itself tells whose.
+    lease_renewer(request)(drill.token, Lease.RELEASED)
 
 
 def steps_of(

@@ -6,7 +6,7 @@ import getpass
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from rollback_playbook.cli.plan_text import print_plan
 from rollback_playbook.cli.run_view import RunView
 from rollback_playbook.cli.screens import Screen, choose_screen
 from rollback_playbook.cli.settings import Settings
-from rollback_playbook.cli.signals import interruptible
+from rollback_playbook.cli.signals import held, interruptible
 from rollback_playbook.errors import ExitCode, RecordError, RefusedError
 from rollback_playbook.execution.incident_log import IncidentLog
 from rollback_playbook.execution.outcome import Outcome, Progress
@@ -103,10 +103,17 @@ class IncidentSteps:
         return choose_screen(view, title=title, as_json=self._wish.as_json)
 
     def finish(self, version: str) -> Finished:
-        """Run to the end; the record is closed whatever happens."""
+        """Run to the end; the record is closed whatever happens.
+
+        A signal after the approval is the run's, or comes too late to change how it has ended.
+        """
+        with ExitStack() as approved:
+            return self._finish(version, approved)
+
+    def _finish(self, version: str, approved: ExitStack) -> Finished:
         try:
             self._declare(version)
-            outcome = self._run()
+            outcome = self._run(approved)
         except RefusedError as error:
             outcome = Outcome("refused", error.exit_code, str(error), error.hint)
         except (click.Abort, KeyboardInterrupt):
@@ -151,7 +158,7 @@ class IncidentSteps:
     def _reason(self) -> str:
         return self._wish.reason or "no reason given"
 
-    def _run(self) -> Outcome:
+    def _run(self, approved: ExitStack) -> Outcome:
         """The plan is recorded before anything runs, and again with what Assess has found."""
         if not self._wish.check:
             refuse_unasked(self._question, interactive=sys.stdin.isatty())
@@ -162,6 +169,7 @@ class IncidentSteps:
                 return refused
             plan = self._planned()
         self._log.append("approval.granted", {"by": operator(), "how": self._approve(plan)})
+        approved.enter_context(held(self._screen.say))
         outcome = self._with_signals(Session.roll_back)
         if outcome is None:
             raise RuntimeError("a rollback ended without an outcome")
@@ -234,6 +242,10 @@ class IncidentSteps:
 
     def _close(self, outcome: Outcome) -> Outcome:
         """The outcome as it was recorded: what Ansible printed may hold a secret."""
+        with held(self._screen.say):
+            return self._closed(outcome)
+
+    def _closed(self, outcome: Outcome) -> Outcome:
         if self._wish.measure is not None:
             for kind, data in self._wish.measure(self._log.progress):
                 self._log.append(kind, data)

@@ -35,6 +35,7 @@ def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
         ("data at risk", risk_text(plan["data_at_risk"])),
         ("approval", plan["approval"]),
         ("last drill", _drill(plan["last_drill"])),
+        ("attention", _broken_by(plan["broken_by_drill"])),
     ):
         if text:
             yield f"  {label + ':':<13} {text}"
@@ -103,6 +104,24 @@ def risk_text(risk: Any) -> str:
     if isinstance(risk, (list, tuple)):
         return "; ".join(map(str, risk))
     return str(risk) if risk else ""
+
+
+def _broken_by(drill: Mapping[str, Any] | None) -> str:
+    if drill is None:
+        return ""
+    words = broken_words(
+        drill["scenario"], drill["environment"], when=drill["when"], why=drill["why"]
+    )
+    return f"{words}: {drill['command']}"
+
+
+def broken_words(scenario: str, environment: str, *, when: str, why: str) -> str:
+    """That a drill has left an environment broken, and why it did."""
+    ended = why or "it did not end healthy"
+    return (
+        f"the drill of {scenario} on {moment(when)} may have left {environment} broken ({ended}), "
+        "and nothing has brought it back since"
+    )
 
 
 def _drill(drill: Mapping[str, Any] | None) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from rollback_playbook.execution.runner import Interrupt
 
 _SOON = "stopping as soon as the running task has finished; once more stops it now"
 _NOW = "stopping now: what runs is abandoned half-way"
+_ON_THE_WAY_OUT = 2
+_CLOSING = "it had ended already: its record was being closed"
 
 
 @contextmanager
@@ -33,10 +36,52 @@ def interruptible(say: Callable[[str], None], hung_up: Callable[[], None]) -> It
         _let_go(terminals)
         interrupt.later(hung_up)
 
-    handlers = {signal.SIGINT: ask, signal.SIGTERM: ask, signal.SIGHUP: hang_up}
+    with _handling({signal.SIGINT: ask, signal.SIGTERM: ask, signal.SIGHUP: hang_up}):
+        yield interrupt
+
+
+@contextmanager
+def held(say: Callable[[str], None]) -> Iterator[None]:
+    """Nothing stops what is done here, which is short: a record is closed, a line is written."""
+
+    def pass_over(number: int, _frame: object) -> None:
+        if number != signal.SIGHUP:
+            later.append(_CLOSING)
+
+    later: list[str] = []
+    with _handling(dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), pass_over)):
+        yield
+    for text in dict.fromkeys(later):
+        say(text)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM is what Ctrl-C is, a KeyboardInterrupt; a lost terminal stops nothing.
+
+    The second one is passed over: the first one's way out is short, and tells what was left.
+    """
+    terminals = list(_on_a_terminal())
+    asked: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        asked.append(number)
+        if len(asked) != _ON_THE_WAY_OUT:
+            raise KeyboardInterrupt
+
+    def hang_up(_number: int, _frame: object) -> None:
+        _let_go(terminals)
+
+    with _handling({signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: hang_up}):
+        yield
+
+
+@contextmanager
+def _handling(handlers: Mapping[int, Callable[[int, Any], None]]) -> Iterator[None]:
+    """Handlers are put back."""
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        yield interrupt
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

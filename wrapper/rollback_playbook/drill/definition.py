@@ -4,8 +4,9 @@
 - ``drill_rate``: requests a second, 25 if not said.
 - ``drill_timeout``: seconds after which a user gives up, 1 if not said.
 - ``drill_faults``: for each scenario a mapping with ``playbook``, which causes the fault;
-  optionally ``mend``, which is played after a drill that went well, and ``variables`` for the
-  scenario. Paths are those of playbooks, relative to the folder of the inventory.
+  optionally ``mend``, which is played after a drill that went well, ``seconds`` within which each
+  of the two has to end, 900 if not said, and ``variables`` for the scenario. Paths are those of
+  playbooks, relative to the folder of the inventory.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from rollback_playbook.errors import RefusedError, UsageError
 _FAULTS = "drill_faults"
 _URL = "drill_url"
 _TIMEOUT_SECONDS = 1.0
-_KEYS = frozenset({"playbook", "mend", "variables"})
+_KEYS = frozenset({"playbook", "mend", "seconds", "variables"})
+_FAULT_SECONDS = 900.0
+_LONGEST_SECONDS = 86400.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Fault:
 
     playbook: Path
     mend: Path | None = None
+    #: How long each of the two may take.
+    seconds: float = _FAULT_SECONDS
     #: Of the scenario, as ``-e`` takes them.
     variables: tuple[str, ...] = ()
 
@@ -110,18 +115,18 @@ def _is_url(text: Any) -> bool:
         return False
     try:
         parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
-def _positive(name: str, said: Any) -> float:
+def _positive(name: str, said: Any, most: float = 1000) -> float:
     try:
         number = float(said)
     except (TypeError, ValueError):
         number = math.nan
-    if isinstance(said, bool) or not 0 < number <= 1000:
-        raise UsageError(f"{name} has to be a number above 0, up to 1000; it is {said!r}")
+    if isinstance(said, bool) or not 0 < number <= most:
+        raise UsageError(f"{name} has to be a number above 0, up to {most:g}; it is {said!r}")
     return number
 
 
@@ -138,6 +143,9 @@ def _fault(scenario: str, said: Any, folder: Path) -> Fault:
     return Fault(
         playbook=_playbook(f"{where}.playbook", said["playbook"], folder),
         mend=_playbook(f"{where}.mend", said["mend"], folder) if said.get("mend") else None,
+        seconds=_positive(
+            f"{where}.seconds", said.get("seconds", _FAULT_SECONDS), _LONGEST_SECONDS
+        ),
         variables=(json.dumps(dict(variables)),) if variables else (),
     )
 

@@ -22,6 +22,8 @@ from typing import Any
 #: Requests a second, where nothing else is said.
 RATE = 25.0
 _STOP_SECONDS = 10
+#: So much of an answer is looked at, in bytes.
+_LONGEST_ANSWER = 1 << 20
 #: The time of so many requests without a right answer counts as an outage: six in a row.
 _GAP_REQUESTS = 6.25
 
@@ -236,17 +238,27 @@ async def keep_asking(
 
 
 async def asked(
-    client: Any, path: str, is_wrong: Callable[[bytes], bool] = lambda _content: False
+    client: Any,
+    path: str,
+    is_wrong: Callable[[bytes], bool] = lambda _content: False,
+    *,
+    timeout: float | None = None,
 ) -> Sample:
-    """One request of an ``httpx.AsyncClient``; ``is_wrong`` looks at the content of a 200."""
+    """One request of an ``httpx.AsyncClient``; ``is_wrong`` looks at the content of a 200.
+
+    ``timeout``: seconds for the whole of it. An answer without an end is none, and is not kept.
+    """
     import httpx
 
     at, clock = time.time(), time.monotonic()
     status, wrong = 0, False
     try:
-        answer = await client.get(path)
-        status = answer.status_code
-        wrong = status == 200 and is_wrong(answer.content)
-    except httpx.HTTPError:
+        async with asyncio.timeout(timeout), client.stream("GET", path) as answer:
+            content = b""
+            async for part in answer.aiter_bytes():
+                content += part[: _LONGEST_ANSWER - len(content)]
+            status = answer.status_code
+        wrong = status == 200 and is_wrong(content)
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
         status = 0
     return Sample(round(at, 4), round(time.monotonic() - clock, 4), path, status, wrong)

@@ -27,7 +27,7 @@ async def _ask_all_the_time(
     async with httpx.AsyncClient(timeout=timeout, limits=limits) as client:
 
         async def ask(tick: int) -> Sample:
-            return await asked(client, urls[tick % len(urls)])
+            return await asked(client, urls[tick % len(urls)], timeout=timeout)
 
         await keep_asking(ask, file, rate=rate)
 

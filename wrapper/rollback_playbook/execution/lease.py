@@ -61,6 +61,7 @@ class LeaseKeeper:
         self._interrupt = interrupt
         self._token: int | None = None
         self._ended = threading.Event()
+        self._given_back = False
         self._thread: threading.Thread | None = None
         self.lost = ""
         #: The token of the lease, once it was given back before Close.
@@ -75,13 +76,13 @@ class LeaseKeeper:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        """A run that left something half-way leaves the environment locked for the long time."""
-        held = not self._ended.is_set() and self._token is not None
+        """A run that left something half-way leaves the environment locked for the long time.
+
+        Also one that was stopped in its Close, before the task that gives the lease back.
+        """
         self._stop()
-        if held and not self.lost and self._token is not None:
-            done = self._is_done()
-            renewal = self._renew(self._token, Lease.RELEASED if done else Lease.KEPT)
-            self.released = self._token if done and renewal.renewed else None
+        if not self._given_back:
+            self.end(Lease.RELEASED if self._is_done() else Lease.KEPT)
 
     def watch(self, on_event: Callable[[JobEvent], None]) -> Callable[[JobEvent], None]:
         """A handler that looks for the lock and for Close, and hands every event on."""
@@ -100,8 +101,28 @@ class LeaseKeeper:
         elif event.get("event") == "runner_on_ok" and data.get("resolved_action") == _ACTION:
             self._take(data.get("res") or {})
 
+    @property
+    def token(self) -> int | None:
+        """Of the lease; None where it was never taken, or is lost."""
+        return None if self.lost else self._token
+
+    def hand_over(self) -> int | None:
+        """The token, for a run that goes on with the lease: here nothing renews or frees it."""
+        self._stop()
+        self._given_back = True
+        return self.token
+
+    def end(self, lease: Lease) -> None:
+        """Give the lease back, or keep it, whoever went on with it meanwhile."""
+        token = self.hand_over()
+        if token is not None and self._renew(token, lease).renewed and lease is Lease.RELEASED:
+            self.released = token
+
     def _take(self, result: Mapping[str, Any]) -> None:
-        if self._thread is not None or not result.get("holder"):
+        if not result.get("holder"):
+            self._given_back = True
+            return
+        if self._thread is not None:
             return
         self._token = int(result["token"])
         self._thread = threading.Thread(
@@ -130,6 +151,24 @@ class LeaseKeeper:
                 self.lost = renewal.message
                 self._interrupt.ask()
                 return
+
+
+def take_lease(request: PlaybookRun, keeper: LeaseKeeper, interrupt: Interrupt) -> str:
+    """Take the environment for what is no scenario, with the variables of ``request``.
+
+    ``keeper`` renews it from then on. Returns why it was not taken; empty when it was.
+    """
+    problems: list[str] = []
+
+    def on_event(event: JobEvent) -> None:
+        if event.get("event") in _ENDED and event["event"] != "runner_on_ok":
+            problems.append(str((event["event_data"].get("res") or {}).get("msg", "no answer")))
+
+    asked = replace(request, playbook=bundled_playbooks() / "lease" / "take.yml", tags=())
+    outcome = run(asked, keeper.watch(on_event), interrupt)
+    if outcome.rc == 0:
+        return ""
+    return "; ".join(dict.fromkeys(problems)) or " ".join(outcome.output_tail) or outcome.status
 
 
 def lease_renewer(request: PlaybookRun) -> Renew:

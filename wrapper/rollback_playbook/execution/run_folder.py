@@ -47,6 +47,17 @@ def run_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def passing_folder() -> Iterator[Path]:
+    """A new folder for what a command keeps meanwhile; the next command removes what was killed."""
+    remove_abandoned()
+    folder = _made()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def write_private(path: Path, content: Mapping[str, Any]) -> None:
     """JSON that only the owner can read."""
     path.touch(mode=0o600)

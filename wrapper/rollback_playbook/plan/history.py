@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
 from rollback_playbook.errors import RecordError
 from rollback_playbook.events.model import RecordEvent
+from rollback_playbook.plan.left_broken import left_broken
 from rollback_playbook.record.drill_log import Drill, read_drills
 from rollback_playbook.record.listing import IncidentEntry, list_incidents, summary_for
 from rollback_playbook.record.reading import read_events
@@ -33,6 +34,8 @@ class History:
     phases: Mapping[str, float] = field(default_factory=dict)
     steps: Mapping[Step, float] = field(default_factory=dict)
     drill: Drill | None = None
+    #: The drill that has left the environment broken.
+    broken_by: Drill | None = None
 
 
 def history_of(root: Path, scenario: str, environment: str, *, state_dir: Path) -> History:
@@ -40,23 +43,26 @@ def history_of(root: Path, scenario: str, environment: str, *, state_dir: Path) 
 
     ``root`` has the incidents, ``state_dir`` the drill log.
     """
-    drill = _last_drill(state_dir, scenario)
+    found = History(
+        drill=_last_drill(state_dir, scenario),
+        broken_by=left_broken(root, environment, state_dir=state_dir),
+    )
     try:
         every = [entry for entry in list_incidents(root, scenario=scenario) if entry.exit_code == 0]
     except RecordError:
-        return History(drill=drill)
+        return found
     real = [entry for entry in every if not summary_for(entry.folder).get("check")]
     here = [entry for entry in real if entry.environment == environment]
     runs = (here or real)[:_RUNS]
     if not runs:
-        return History(drill=drill)
-    return History(
+        return found
+    return replace(
+        found,
         runs=len(runs),
         environment=runs[0].environment,
         total=_median([entry.seconds for entry in runs]),
         phases=_medians(_phase_times(summary_for(entry.folder)) for entry in runs),
         steps=_medians(_step_times(entry) for entry in runs[:_RECORDS]),
-        drill=drill,
     )
 
 

@@ -63,6 +63,7 @@ def make_plan(
         "decision": dict(decision) or None,
         "data_at_risk": decision.get("data_at_risk"),
         "last_drill": _drill(history.drill),
+        "broken_by_drill": _broken_by(history.broken_by),
     }
 
 
@@ -106,4 +107,16 @@ def _drill(drill: Drill | None) -> dict[str, Any] | None:
         "version": drill.version,
         "release_from": drill.release_from,
         "release_to": drill.release_to,
+    }
+
+
+def _broken_by(drill: Drill | None) -> dict[str, Any] | None:
+    if drill is None:
+        return None
+    return {
+        "when": drill.time,
+        "scenario": drill.scenario,
+        "environment": drill.environment,
+        "why": drill.broken_off,
+        "command": drill.command,
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,16 @@ import pytest
 
 from rollback_playbook.errors import RecordError
 from rollback_playbook.record.drill_log import (
+    Begun,
     Drill,
+    append_begun,
     append_drill,
     drill_of,
     read_drills,
     trend,
+    unread_lines,
 )
+from rollback_playbook.record.process import this_process
 
 
 def _drill(seconds: float = 20.0, **changed: Any) -> Drill:
@@ -52,6 +58,106 @@ def test_a_line_that_was_cut_off_hides_no_other(tmp_path: Path) -> None:
         file.write('{"time": "2026-03-0')
 
     assert len(read_drills(tmp_path)) == 1
+
+
+def test_drill_after_a_line_that_was_cut_off_is_not_lost_with_it(tmp_path: Path) -> None:
+    (tmp_path / "drills.jsonl").write_text('{"time": "2026-03-0')
+
+    append_drill(tmp_path, _drill())
+
+    assert read_drills(tmp_path) == [_drill()]
+    assert unread_lines(tmp_path) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(b"\xff\xfe\x00", id="no text"),
+        pytest.param(b"[" * 100_000, id="deep"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b'{"begun": 7}', id="begun is no object"),
+        pytest.param(b'{"time": 5, "scenario": "full", "environment": "lab", "incident": "i", '
+                     b'"exit_code": 0}', id="time is a number"),
+        pytest.param(b'{"time": "t", "scenario": "full", "environment": "lab", "incident": "i", '
+                     b'"exit_code": "0"}', id="code is a text"),
+        pytest.param(b'{"time": "t", "scenario": "full", "environment": "lab", "incident": "i", '
+                     b'"exit_code": 0, "seconds": NaN}', id="seconds are no number"),
+        pytest.param(b'{"time": "t", "scenario": "full", "environment": "lab", "incident": "i", '
+                     b'"exit_code": 0, "phases": {"Switch": []}}', id="phase has no time"),
+    ],
+)  # fmt: skip
+def test_line_that_is_garbage_hides_no_other_and_is_counted(tmp_path: Path, line: bytes) -> None:
+    append_drill(tmp_path, _drill())
+    with (tmp_path / "drills.jsonl").open("ab") as file:
+        file.write(line + b"\n")
+    append_drill(tmp_path, _drill(30))
+
+    assert read_drills(tmp_path) == [_drill(), _drill(30)]
+    assert unread_lines(tmp_path) == 1
+
+
+def test_name_with_the_separators_of_unicode_is_one_line(tmp_path: Path) -> None:
+    drill = _drill(release_to="1.0\u2028\x85")
+    append_drill(tmp_path, drill)
+
+    assert read_drills(tmp_path) == [drill]
+
+
+def _begun(process: dict[str, Any], **changed: Any) -> Begun:
+    facts: dict[str, Any] = {
+        "id": "0a",
+        "time": "2026-03-01T03:00:00Z",
+        "scenario": "full",
+        "environment": "staging",
+        "command": "rollback-playbook full -i staging",
+    }
+    return Begun(**{**facts, **changed}, process=process)
+
+
+def test_drill_that_was_killed_is_known_by_what_was_written_before_its_fault(
+    tmp_path: Path,
+) -> None:
+    append_begun(tmp_path, _begun({**this_process(), "started": "1"}, token=7))
+
+    (drill,) = read_drills(tmp_path)
+
+    assert (drill.exit_code, drill.left_broken, drill.token) == (130, True, 7)
+    assert drill.command == "rollback-playbook full -i staging"
+    assert "killed" in drill.broken_off
+
+
+def test_drill_that_still_runs_has_not_ended(tmp_path: Path) -> None:
+    append_begun(tmp_path, _begun(this_process()))
+
+    assert read_drills(tmp_path) == []
+    assert unread_lines(tmp_path) == 0
+
+
+def test_drill_that_has_ended_is_one_drill(tmp_path: Path) -> None:
+    append_begun(tmp_path, _begun({}))
+    append_drill(tmp_path, _drill(drill="0a"))
+
+    assert read_drills(tmp_path) == [_drill(drill="0a")]
+
+
+def test_line_that_only_half_fits_on_the_disk_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append_drill(tmp_path, _drill())
+    real, calls = os.write, []
+
+    def fills_up(descriptor: int, line: bytes) -> int:
+        calls.append(line)
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, line[:20])
+
+    monkeypatch.setattr("rollback_playbook.record.drill_log.os.write", fills_up)
+    with pytest.raises(RecordError, match="No space left"):
+        append_drill(tmp_path, _drill(30))
+
+    assert read_drills(tmp_path) == [_drill()]
+    assert unread_lines(tmp_path) == 0
 
 
 def test_what_a_later_version_writes_beside_it_is_left_out(tmp_path: Path) -> None:

@@ -1,0 +1,118 @@
+"""Users of a drill before servers that do not answer as servers should: they give up in time."""
+
+from __future__ import annotations
+
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rollback_playbook.drill.users import asking
+
+pytestmark = pytest.mark.integration
+
+_TIMEOUT = 0.5
+_LARGE = 300 << 20
+_OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def _never_answers(_send: Callable[[bytes], None]) -> None:
+    time.sleep(5)
+
+
+def _never_ends(send: Callable[[bytes], None]) -> None:
+    send(_OK + b"Content-Type: text/plain\r\n\r\n")
+    while True:
+        send(b"x" * (1 << 20))
+
+
+def _drips(send: Callable[[bytes], None]) -> None:
+    send(_OK + b"Content-Length: 1000\r\n\r\n")
+    while True:
+        send(b"x")
+        time.sleep(0.1)
+
+
+def _is_no_http(send: Callable[[bytes], None]) -> None:
+    send(b"\x00\xff220 mail.example ESMTP\r\n")
+
+
+def _redirects(send: Callable[[bytes], None]) -> None:
+    send(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n")
+
+
+def _cannot_be_unpacked(send: Callable[[bytes], None]) -> None:
+    send(_OK + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnone")
+
+
+@contextmanager
+def _serving(answer: Callable[[Callable[[bytes], None]], None]) -> Iterator[str]:
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            with suppress(OSError):
+                answer(self.request.sendall)
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/orders"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        pytest.param(_never_answers, 0, id="hangs"),
+        pytest.param(_never_ends, 0, id="endless"),
+        pytest.param(_drips, 0, id="drips"),
+        pytest.param(_is_no_http, 0, id="no HTTP"),
+        pytest.param(_redirects, 302, id="redirects"),
+        pytest.param(_cannot_be_unpacked, 0, id="cannot be unpacked"),
+    ],
+)
+def test_answer_that_is_none_is_a_failed_request_and_costs_no_more_than_the_timeout(
+    tmp_path: Path, answer: Callable[[Callable[[bytes], None]], None], status: int
+) -> None:
+    with _serving(answer) as url:
+        prober = asking([url], tmp_path / "seen.jsonl", rate=5, timeout=_TIMEOUT)
+        largest = _watched(prober._process.pid, seconds=3)
+        began = time.monotonic()
+        found = prober.stop()
+        took = time.monotonic() - began
+
+    assert len(found) > 3
+    assert {each.status for each in found} == {status}
+    assert max(each.seconds for each in found) < _TIMEOUT + 2
+    assert took < _TIMEOUT + 3
+    assert largest < _LARGE
+
+
+def test_address_that_only_looks_like_one_ends_nobody(tmp_path: Path) -> None:
+    url = "http://127.0.0.1:9/\x7f"
+    prober = asking([url], tmp_path / "seen.jsonl", rate=5, timeout=_TIMEOUT)
+    _watched(prober._process.pid, seconds=2)
+
+    found = prober.stop()
+
+    assert len(found) > 3
+    assert {each.status for each in found} == {0}
+    assert prober._process.returncode == 0
+
+
+def _watched(pid: int, *, seconds: float) -> int:
+    """The most memory that the process has used meanwhile."""
+    until, most = time.monotonic() + seconds, 0
+    while time.monotonic() < until:
+        most = max(most, psutil.Process(pid).memory_info().rss)
+        time.sleep(0.05)
+    return most
