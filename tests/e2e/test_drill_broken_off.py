@@ -230,5 +230,6 @@ def _attention(shop: SmallShop) -> str:
 
 
 def _holder(shop: SmallShop) -> str:
-    lease = json.loads((shop.folder / "locks" / "staging.json").read_text(encoding="utf-8"))
-    return str(lease["holder"])
+    """Who has the environment; nobody where it was never locked."""
+    path = shop.folder / "locks" / "staging.json"
+    return str(json.loads(path.read_text(encoding="utf-8"))["holder"]) if path.exists() else ""
