@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,8 @@ class Staging:
 
 @pytest.fixture
 def staging(working: Operator, tmp_path: Path) -> Iterator[Staging]:
-    place = Staging(working, tmp_path)
+    # Records of their own: a drill that leaves the place broken is in the way of the next one.
+    place = Staging(replace(working, state_dir=tmp_path / "state"), tmp_path)
     shutil.copytree(working.lab.inventory, place.inventory)
     variables = place.inventory / "group_vars" / "all" / "rollback.yml"
     text = variables.read_text(encoding="utf-8")

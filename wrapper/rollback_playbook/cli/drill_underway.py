@@ -19,6 +19,7 @@ from rollback_playbook.events.model import timestamp
 from rollback_playbook.execution.lease import Lease, LeaseKeeper
 from rollback_playbook.record.drill_log import Begun, Drill, append_begun, append_drill
 from rollback_playbook.record.process import this_process
+from rollback_playbook.record.redaction import Redactor
 from rollback_playbook.record.reserve import Reserve
 
 
@@ -48,12 +49,13 @@ class Underway:
     ) -> None:
         self._state_dir = settings.state_dir
         self._lease = lease
+        self._clean = Redactor().text
         self._begun = Begun(
             id=secrets.token_hex(8),
             time=timestamp(),
             scenario=scenario,
             environment=environment,
-            command=command,
+            command=self._clean(command),
             token=lease.token if lease else None,
             process=this_process(),
         )
@@ -115,6 +117,7 @@ class Underway:
 
     def _broken_off(self, error: BaseException) -> BrokenOffError:
         why, code = self._why(error)
+        why = self._clean(why)
         if self._lease is not None:
             self._lease.end(Lease.RELEASED)
         unwritten = self.over(

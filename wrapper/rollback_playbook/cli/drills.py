@@ -208,10 +208,17 @@ def _scenario_drill(name: str) -> click.Command:
 def _drill(
     settings: Settings, name: str, ground: _Ground, *, staged: bool = False, as_json: bool = False
 ) -> Drill:
+    from rollback_playbook.cli.drill_underway import BrokenOffError
     from rollback_playbook.cli.signals import stoppable
 
     with stoppable():
-        return _drilled(settings, name, ground, staged=staged, as_json=as_json)
+        try:
+            return _drilled(settings, name, ground, staged=staged, as_json=as_json)
+        except KeyboardInterrupt as stopped:
+            # Before it has broken anything, or behind its end: between, it says so itself.
+            raise BrokenOffError(
+                "the drill was stopped; nothing more was changed", exit_code=ExitCode.INTERRUPTED
+            ) from stopped
 
 
 def _drilled(
