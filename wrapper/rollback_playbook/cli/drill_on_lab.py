@@ -239,6 +239,7 @@ class _Drill:
             proofs,
             underway=underway,
             outage_target=_OUTAGE_TARGET,
+            is_mended=not self._fault.damages_data,
         )
 
 

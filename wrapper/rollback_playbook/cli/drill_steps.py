@@ -85,11 +85,13 @@ def judge(
     *,
     underway: Underway,
     outage_target: float | None = None,
+    is_mended: bool = False,
 ) -> Drill:
     """Print what was proved and how long it took, and write down how the drill ended.
 
     ``outage_target``: seconds that the rollback may cost users; None where nobody has said. A
     target time that is missed is told and no failure: a busy machine is not a broken one.
+    ``is_mended``: whether the fault is taken out afterwards, however the drill has ended.
     """
     from rollback_playbook.record.keys import Keyring
     from rollback_playbook.record.verification import verify
@@ -100,7 +102,7 @@ def judge(
         *proofs,
         verdict.record(record.ok, record.events),
     ]
-    drill = _drill(finished, proved, command=underway.command)
+    drill = _drill(finished, proved, command="" if is_mended else underway.command)
     unwritten = underway.over(drill)
     if unwritten is not None:
         drill = _unwritten(drill)
@@ -120,12 +122,13 @@ def judge(
 
 
 def _drill(finished: Finished, proved: Iterable[verdict.Line], *, command: str) -> Drill:
-    """``command`` brings the environment back where the scenario has not begun to."""
+    """``command`` brings the environment back where the scenario has not begun to; empty where
+    that is seen to."""
     from rollback_playbook.record.drill_log import drill_of
     from rollback_playbook.record.listing import summary_for
 
     code, outcome = finished.exit_code, finished.outcome
-    well = code in (ExitCode.HEALTHY, ExitCode.RECORD_INCOMPLETE)
+    well = code in (ExitCode.HEALTHY, ExitCode.RECORD_INCOMPLETE) or not command
     if code is ExitCode.HEALTHY and not all(good for good, _ in proved):
         code = ExitCode.NOT_PROVED
     elif code is ExitCode.REFUSED:
