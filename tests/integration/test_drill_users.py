@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socketserver
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +20,19 @@ pytestmark = pytest.mark.integration
 
 _TIMEOUT = 0.5
 _LARGE = 300 << 20
+_DIES_AT_ONCE = """
+import os, subprocess, sys
+from pathlib import Path
+from rollback_playbook.drill import prober
+
+# The users write to nobody, so that who waits for this program does not wait for them.
+quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+real = subprocess.Popen
+prober.subprocess.Popen = lambda *arguments, **others: real(*arguments, **others, **quiet)
+users = prober.Prober("rollback_playbook.drill.users", ["5", "1", sys.argv[1]], Path(sys.argv[2]))
+print(users._process.pid, flush=True)
+os._exit(0)
+"""
 _OK = b"HTTP/1.1 200 OK\r\n"
 
 
@@ -107,6 +122,24 @@ def test_address_that_only_looks_like_one_ends_nobody(tmp_path: Path) -> None:
     assert len(found) > 3
     assert {each.status for each in found} == {0}
     assert prober._process.returncode == 0
+
+
+def test_users_whose_drill_was_killed_before_they_began_do_not_ask_for_ever(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "seen.jsonl"
+    arguments = ["http://127.0.0.1:9/", str(file)]
+    done = subprocess.run(
+        [sys.executable, "-c", _DIES_AT_ONCE, *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+    )
+
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(int(done.stdout)).wait(timeout=20)
 
 
 def _watched(pid: int, *, seconds: float) -> int:

@@ -1,12 +1,17 @@
-"""A terminal that is lost, or that nobody reads, changes neither the run nor its exit code."""
+"""What signals and a lost terminal change of a run, and what they do not."""
 
 from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from rollback_playbook.cli.signals import held, stoppable
 
 _LOSES_ITS_TERMINAL = """
 import fcntl, sys, termios, time
@@ -67,3 +72,31 @@ def test_last_words_that_nobody_reads_do_not_change_the_exit_code() -> None:
     os.close(writing)
 
     assert done.returncode == 7
+
+
+def test_signal_that_comes_while_a_record_is_closed_stops_nothing_and_is_told_afterwards() -> None:
+    said: list[str] = []
+
+    with stoppable():
+        with held(said.append):
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGHUP)
+            assert said == []
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    assert said == ["it had ended already: its record was being closed"]
+
+
+def test_way_out_of_a_drill_is_not_cut_short_by_a_second_signal() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    with stoppable():
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    assert signal.getsignal(signal.SIGTERM) is before

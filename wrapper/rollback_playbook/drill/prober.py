@@ -22,6 +22,8 @@ from typing import Any
 #: Requests a second, where nothing else is said.
 RATE = 25.0
 _STOP_SECONDS = 10
+#: The environment variable with the process that users are asked for.
+_PARENT = "ROLLBACK_PLAYBOOK_PROBER_OF"
 #: So much of an answer is looked at, in bytes.
 _LONGEST_ANSWER = 1 << 20
 #: The time of so many requests without a right answer counts as an outage: six in a row.
@@ -122,6 +124,7 @@ class Prober:
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments, str(file)],
             stdin=subprocess.DEVNULL,
+            env={**os.environ, _PARENT: str(os.getpid())},
             start_new_session=True,
         )
 
@@ -220,7 +223,8 @@ async def keep_asking(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    parent = os.getppid()
+    # Who starts it may be gone before it has come so far.
+    parent = int(os.environ[_PARENT])
     with file.open("a", encoding="ascii", buffering=1) as out:
 
         async def write_down(tick: int) -> None:
