@@ -46,7 +46,8 @@ def test_drill_on_a_compose_project_is_measured_and_written_down(
     assert stack.get() == (200, "1.0.0")
     assert stack.images("web") == {"shop/web:1.0.0"}
     written = (shop.folder / "state" / "drills.jsonl").read_text().splitlines()
-    (drill,) = map(json.loads, written)
+    begun, drill = map(json.loads, written)
+    assert begun["begun"]["id"] == drill["drill"]
     assert (drill["scenario"], drill["environment"]) == ("application", "shop-prod")
     assert (drill["release_from"], drill["release_to"]) == ("2.1.0", "1.0.0")
     assert drill["failed_requests"] > 0

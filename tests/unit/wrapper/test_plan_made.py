@@ -20,22 +20,23 @@ from rollback_playbook.plan.steps import planned_steps
 from rollback_playbook.record.drill_log import Drill
 
 _GROUPS = {"app": ("web1", "web2"), "database": ("db1",), "cache": ("c1",), "proxy": ("edge1",)}
+_DRILL = Drill(
+    time="2026-11-20T10:00:00Z",
+    scenario="full",
+    environment="lab",
+    incident="2026-11-20T10-00-00Z-full-lab-0001",
+    exit_code=0,
+    version="0.1.0",
+    release_from="1.1.0",
+    release_to="1.0.0",
+)
 _HISTORY = History(
     runs=3,
     environment="prod",
     total=61.0,
     phases={"Switch": 2.0},
     steps={("Pause", "sre.rollback.traffic"): 0.4},
-    drill=Drill(
-        time="2026-11-20T10:00:00Z",
-        scenario="full",
-        environment="lab",
-        incident="2026-11-20T10-00-00Z-full-lab-0001",
-        exit_code=0,
-        version="0.1.0",
-        release_from="1.1.0",
-        release_to="1.0.0",
-    ),
+    drill=_DRILL,
 )
 _DECISION = {
     "level": "full",
@@ -136,6 +137,20 @@ def test_operator_reads_what_is_not_known() -> None:
     assert "nothing is known of its times" in text
     assert "last drill:   never passed one here" in text
     assert "data at risk" not in text
+
+
+def test_operator_reads_what_a_drill_has_left_broken_and_what_brings_it_back() -> None:
+    drill = replace(
+        _DRILL, exit_code=130, broken_off="killed", left_broken=True, command="rollback-playbook x"
+    )
+
+    text = _text(_plan(history=replace(_HISTORY, broken_by=drill)))
+
+    assert (
+        "attention:    the drill of full on 2026-11-20 10:00:00 UTC may have left lab broken "
+        "(killed), and nothing has brought it back since: rollback-playbook x"
+    ) in text
+    assert "attention" not in _text(_plan())
 
 
 def test_plan_of_an_incident_that_goes_on_has_the_phases_that_are_left() -> None:
