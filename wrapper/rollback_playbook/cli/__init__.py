@@ -133,13 +133,18 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _print_error(message: str, hint: str) -> None:
-    """Redacted: messages quote inventories, and what Ansible has printed."""
+    """Redacted: messages quote inventories, and what Ansible has printed.
+
+    Whoever presses Ctrl-C twice has to read what the first one has left.
+    """
+    from rollback_playbook.cli.signals import held
     from rollback_playbook.record.redaction import Redactor
 
     redact = Redactor().text
-    click.echo(click.style("Error: ", fg="red", bold=True) + redact(message), err=True)
-    if hint:
-        click.echo(click.style("  Next: ", bold=True) + redact(hint), err=True)
+    with held(lambda _text: None):
+        click.echo(click.style("Error: ", fg="red", bold=True) + redact(message), err=True)
+        if hint:
+            click.echo(click.style("  Next: ", bold=True) + redact(hint), err=True)
 
 
 def _report_bug(error: Exception) -> ExitCode:
