@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -129,7 +130,20 @@ def _refuse_unmatched(answer: Mapping[str, Any], inventory: str, may_lack: Colle
 
 
 def _ask(question: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    done = subprocess.run(
+    """A terminal that is lost ends who is asked, and not us: then it is asked once more."""
+    done = _asked(question, environment)
+    if done.returncode == -signal.SIGHUP:
+        done = _asked(question, environment)
+    if done.returncode != 0:
+        return {"error": done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "?"}
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def _asked(
+    question: Mapping[str, Any], environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-m", "rollback_playbook.plan.inventory_probe"],
         input=json.dumps(question),
         env=dict(environment),
@@ -138,10 +152,6 @@ def _ask(question: Mapping[str, Any], environment: Mapping[str, str]) -> dict[st
         timeout=_TIMEOUT_SECONDS,
         check=False,
     )
-    if done.returncode != 0:
-        return {"error": done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "?"}
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
 
 
 def _known(answer: Mapping[str, Any]) -> list[str]:
