@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -12,11 +10,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.real_servers import free_port
+from tests.supervised import Supervised
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -51,16 +49,11 @@ class Shop:
         self._port = free_port()
         self.fill(self.database, 3)
         self.fill(self.backups / "shop-1.db", 2)
-        self._configure()
-        self._supervisor = subprocess.Popen(
-            [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(self._conf)],
-            stdout=subprocess.DEVNULL,
-        )
+        self._host = self._supervised()
         self.wait_for(200)
 
     def stop(self) -> None:
-        self._supervisor.terminate()
-        self._supervisor.wait(timeout=30)
+        self._host.stop()
 
     def fill(self, path: Path, users: int) -> None:
         with sqlite3.connect(path) as connection:
@@ -68,51 +61,28 @@ class Shop:
             connection.executemany("INSERT INTO users VALUES (?)", [(n,) for n in range(users)])
         connection.close()
 
-    def _configure(self) -> None:
+    def _supervised(self) -> Supervised:
         (self.folder / "shop.py").write_text(_APPLICATION)
-        socket = self.folder / "supervisor.sock"
-        program = f"{sys.executable} {self.folder}/shop.py {self.database} {self._port}"
-        self._conf = self.folder / "supervisord.conf"
-        self._conf.write_text(
-            f"[supervisord]\nlogfile={self.folder}/s.log\npidfile={self.folder}/s.pid\n"
-            "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory="
-            "supervisor.rpcinterface:make_main_rpcinterface\n"
-            f"[unix_http_server]\nfile={socket}\n[supervisorctl]\nserverurl=unix://{socket}\n"
-            f"[program:shop]\ncommand={program}\nstartsecs=0\n"
-        )
+        program = f"exec {sys.executable} shop.py {self.database} {self._port}"
+        host = Supervised(self.folder, {"shop": program})
         check = {"name": "users are there", "http": {"url": self.url, "status": [200]}}
-        variables = {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
-            "rollback_environment": "shop",
-            "rollback_protected": False,
-            "incident_lock_path": str(self.folder / "locks"),
-            "traffic_provider": "none",
-            "services_supervisor_config": str(self._conf),
-            "services_supervisor_bin": str(Path(sys.executable).with_name("supervisorctl")),
-            "sqlite_services": ["shop"],
-            "sqlite_backup_dir": str(self.backups),
-            "sqlite_checks": [
-                {
-                    "name": "there are users",
-                    "query": "SELECT count(*) > 0 FROM users",
-                    "expected": 1,
-                }
-            ],
-            "verify_checks": [check],
-            "verify_confirm_checks": [check],
-            "verify_period": 0.2,
-            "verify_deadline": 15,
-            "verify_hold": 0.5,
+        rows = {
+            "name": "there are users",
+            "query": "SELECT count(*) > 0 FROM users",
+            "expected": 1,
         }
-        hosts = {"app1": {"sqlite_database": str(self.database)}, "app2": {}}
-        inventory: dict[str, Any] = {
-            "all": {
-                "vars": variables,
-                "children": {"app": {"hosts": hosts}, "proxy": {"hosts": {"app2": {}}}},
-            }
-        }
-        (self.folder / "hosts.yml").write_text(json.dumps(inventory))
+        host.write_inventory(
+            {
+                "app": {"app1": {"sqlite_database": str(self.database)}, "app2": {}},
+                "proxy": {"app2": {}},
+            },
+            sqlite_services=["shop"],
+            sqlite_backup_dir=str(self.backups),
+            sqlite_checks=[rows],
+            verify_checks=[check],
+            verify_confirm_checks=[check],
+        )
+        return host
 
     @property
     def url(self) -> str:
@@ -134,15 +104,7 @@ class Shop:
             time.sleep(0.1)
 
     def types(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        where = ("-i", str(self.folder / "hosts.yml")) if argv[0] != "undo" else ()
-        return subprocess.run(
-            [sys.executable, "-m", "rollback_playbook", *argv, *where],
-            env={**os.environ, "ROLLBACK_PLAYBOOK_STATE_DIR": str(self.folder / "state")},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return self._host.types(*argv)
 
     def lose_users(self) -> None:
         """What a script with the wrong condition does."""
@@ -174,6 +136,23 @@ def test_database_goes_back_to_the_newest_backup_and_undo_takes_that_back(shop: 
     # What was broken before is broken again, and the gate says so.
     assert undone.returncode == 5, undone.stderr
     assert shop.users() == (500, "0")
+
+
+def test_a_second_restore_of_the_same_backup_is_refused_while_everything_runs_on(
+    shop: Shop,
+) -> None:
+    shop.lose_users()
+    done = shop.types("sqlite-restore")
+    inode = shop.database.stat().st_ino
+
+    again = shop.types("sqlite-restore")
+
+    assert done.returncode == 0, done.stderr
+    assert again.returncode == 3, again.stderr
+    assert "has the content of" in again.stderr
+    assert shop.database.stat().st_ino == inode
+    assert len(list(shop.folder.glob("shop.db.before-*"))) == 1
+    assert shop.users() == (200, "2")
 
 
 @pytest.mark.drill

@@ -116,6 +116,40 @@ def test_sqlite_restore_with_the_same_id_changes_nothing_even_after_writes(
     assert words(files[0]) == {"written since"}
 
 
+@pytest.mark.parametrize(
+    ("statement", "same"),
+    [
+        pytest.param("ANALYZE", True, id="with statistics"),
+        pytest.param("VACUUM", True, id="packed"),
+        pytest.param("UPDATE parents SET word = 'other' WHERE id = 9", False, id="another value"),
+        pytest.param("UPDATE parents SET word = X'676f6f64'", False, id="bytes for a text"),
+        pytest.param("DELETE FROM children", False, id="a row less"),
+        pytest.param("DROP INDEX by_word", False, id="an index less"),
+        pytest.param("PRAGMA user_version = 3", False, id="another version of the schema"),
+    ],
+)
+def test_sqlite_restore_that_compares_leaves_a_database_with_the_content_of_the_backup(
+    files: tuple[Path, Path], run_module: RunModule, statement: str, same: bool
+) -> None:
+    """Its pages need not be the same, and somebody may have it open."""
+    database, backup = files
+    database.unlink()
+    make_database(database, "good", wal=True)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute(statement)
+        connection.commit()
+    before = words(database)
+
+    with other_process(database, "SELECT count(*) FROM parents"):
+        looked = run_module(_MODULE, args(files, compare=True, force=True), check=True)
+    done = run_module(_MODULE, args(files, compare=True))
+
+    assert (looked["same"], done["same"]) == (same, same)
+    assert (looked["changed"], done["changed"]) == (not same, not same)
+    assert (done["undo"] is None) == same
+    assert words(database) == (before if same else words(backup))
+
+
 def test_sqlite_restore_in_check_mode_proves_the_backup_and_touches_nothing(
     files: tuple[Path, Path], run_module: RunModule
 ) -> None:

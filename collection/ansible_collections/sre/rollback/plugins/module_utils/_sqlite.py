@@ -10,6 +10,7 @@ PRIVATE: for this collection only; can have breaking changes without notice.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import sqlite3
 import typing as t
@@ -118,6 +119,52 @@ def require_proof(proof: Proof, path: Path) -> None:
             "Take another backup.",
             verification=proof.as_dict(),
         )
+
+
+def same_content(path: Path, other: Path, *, shared: bool) -> bool:
+    """Whether both hold the same definitions and rows; ``shared`` says whether ``path`` is in use.
+
+    A file that cannot be read holds nothing that is the same.
+    """
+    try:
+        with reading(path, shared=shared) as one, reading(other) as two:
+            return _fingerprint(one) == _fingerprint(two)
+    except sqlite3.Error:
+        return False
+
+
+#: What SQLite itself keeps of statistics is no content.
+_DEFINITIONS = (
+    "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite^_stat%' "
+    "ESCAPE '^' ORDER BY type, name"
+)
+
+
+def _fingerprint(connection: sqlite3.Connection) -> str:
+    connection.text_factory = _Text
+    digest = hashlib.sha256()
+    connection.execute("BEGIN")
+    for pragma in ("application_id", "user_version"):
+        digest.update(repr(connection.execute(f"PRAGMA {pragma}").fetchone()).encode())
+    definitions = connection.execute(_DEFINITIONS).fetchall()
+    digest.update(repr(definitions).encode())
+    for kind, name, _table, sql in definitions:
+        if kind != b"table" or (sql or b"").upper().startswith(b"CREATE VIRTUAL"):
+            continue
+        quoted = '"' + name.decode().replace('"', '""') + '"'
+        # In the order of the rows themselves; that of an index would be another one.
+        for row in connection.execute(f"SELECT * FROM {quoted} NOT INDEXED"):  # noqa: S608
+            digest.update(repr(row).encode())
+    return digest.hexdigest()
+
+
+class _Text(bytes):
+    """A text as it is stored, whatever its encoding says; not to be taken for a blob."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "t" + super().__repr__()
 
 
 def _integrity(connection: sqlite3.Connection) -> list[str]:

@@ -51,6 +51,12 @@ options:
     description: Whether a row that points at a missing one makes the backup unusable.
     type: bool
     default: true
+  compare:
+    description:
+      - Whether to leave a database as it is that holds the content of the backup already, the
+        same definitions and the same rows. It takes as long as reading both.
+    type: bool
+    default: false
   lock_timeout:
     description: Seconds to wait until nobody holds a lock on the database.
     type: float
@@ -119,6 +125,11 @@ verification:
     tables: {users: 812}
     problems: []
     checks: [{name: there are users, expected: 1, found: 1, ok: true, problem: ""}]
+same:
+  description: Whether the database held the content of the backup before.
+  returned: when O(compare=true) and no restore of this O(restore_id) took place
+  type: bool
+  sample: false
 predecessor:
   description: Where the former file is kept; null when there is none.
   returned: success
@@ -161,6 +172,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._sqlite import (
     Proof,
     prove,
     require_proof,
+    same_content,
 )
 from ansible_collections.sre.rollback.plugins.module_utils._sqlite_lock import (
     refuse_users,
@@ -186,6 +198,7 @@ def argument_spec() -> dict[str, t.Any]:
         "restore_id": {"type": "str", "required": True},
         "checks": {**checks_argument_spec(), "default": []},
         "foreign_keys": {"type": "bool", "default": True},
+        "compare": {"type": "bool", "default": False},
         "lock_timeout": {"type": "float", "default": 5.0},
         "force": {"type": "bool", "default": False},
     }
@@ -235,7 +248,8 @@ def live(
     backup = Path(params["backup"]).resolve()
     checks = parse_checks(params["checks"])
     preflight(restore, backup)
-    if check:
+    compared = compare(restore, backup) if params["compare"] else {}
+    if check or compared.get("same"):
         refuse_users(restore.database, force=restore.force)
         proof = prove(backup, checks, foreign_keys=params["foreign_keys"])
         require_proof(proof, backup)
@@ -243,12 +257,20 @@ def live(
     else:
         proof = bring_in(restore, backup, checks, foreign_keys=params["foreign_keys"])
         after = look(restore.database)
+    if compared.get("same"):
+        return {**result(restore, before, before, undo=None), **compared}
     undo = {"restore_id": restore.restore_id, "state": "previous"}
     return {
         **result(restore, before, after, undo=undo),
+        **compared,
         "verification": proof.as_dict(),
         "predecessor": str(restore.predecessor),
     }
+
+
+def compare(restore: Restore, backup: Path) -> dict[str, t.Any]:
+    users = bool(users_of(restore.database))
+    return {"same": restore.sound and same_content(restore.database, backup, shared=users)}
 
 
 def after_restore(proof: Proof, backup: Path) -> dict[str, t.Any]:
