@@ -1,0 +1,141 @@
+"""Services that read a file when they start: who is restarted for it, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.supervised import Supervised, wait_for_lines
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+_SLOW = pytest.mark.drill
+
+#: Writes down what it has read.
+_READER = "cat shop.env >> {name}.read; exec sleep 1000"
+_WELL = {"name": "all is well", "command": {"argv": ["true"]}}
+
+
+class Shop:
+    """A release that ``web`` runs, and a worker; both read one file, which is kept in a backup."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "shop.env"
+        self.file.write_text("POOL=good\n")
+        self.root = folder / "app"
+        for version in ("1.0.0", "1.1.0"):
+            (self.root / "releases" / version).mkdir(parents=True)
+        self._go_to("1.0.0")
+        names = ("web", "worker")
+        self.host = Supervised(folder, {name: _READER.format(name=name) for name in names})
+        self.host.write_inventory(
+            {"app": {"app1": {}}, "proxy": {"app1": {}}, "cache": {}},
+            release_backend="supervisor",
+            release_root=str(self.root),
+            release_programs=["web"],
+            services_names=["worker", "web"],
+            configuration_services=["web", "worker"],
+            configuration_paths=[str(self.file)],
+            configuration_backup_dir=str(folder / "backups"),
+            connection_pool_environment_file=str(self.file),
+            connection_pool_limits={"POOL": "low"},
+            connection_pool_services=["web", "worker"],
+            connection_pool_checks=[],
+            backup_database=False,
+            verify_checks=[_WELL],
+            verify_confirm_checks=[_WELL],
+        )
+        assert self.read(1) == {"web": ["POOL=good"], "worker": ["POOL=good"]}
+        for argv in (("releases", "mark-good"), ("backup",)):
+            done = self.host.types(*argv)
+            assert done.returncode == 0, done.stderr
+
+    def _go_to(self, version: str) -> None:
+        (self.root / "current").unlink(missing_ok=True)
+        (self.root / "current").symlink_to(f"releases/{version}")
+
+    def deploy(self, version: str) -> None:
+        """With a value that is bad."""
+        self._go_to(version)
+        self.file.write_text("POOL=bad\n")
+
+    def read(self, times: int) -> dict[str, list[str]]:
+        """What each has read so often."""
+        return {
+            name: wait_for_lines(self.folder / f"{name}.read", times) for name in ("web", "worker")
+        }
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    made = Shop(tmp_path)
+    yield made
+    made.host.stop()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param("1.1.0", id="other release"),
+        pytest.param("1.0.0", id="same release", marks=_SLOW),
+    ],
+)
+def test_application_config_restarts_each_service_once_and_a_second_time_none(
+    shop: Shop, bad: str
+) -> None:
+    shop.deploy(bad)
+    restarted = {name: ["POOL=good", "POOL=good"] for name in ("web", "worker")}
+
+    done = shop.host.types("application-config")
+
+    assert done.returncode == 0, done.stderr
+    assert shop.read(2) == restarted
+
+    again = shop.host.types("application-config")
+
+    assert again.returncode == 0, again.stderr
+    assert shop.read(2) == restarted
+
+    undone = shop.host.types("undo", "last")
+
+    assert undone.returncode == 3, undone.stderr
+    assert shop.read(2) == restarted
+
+
+@_SLOW
+@pytest.mark.parametrize(
+    ("scenario", "value"), [("configuration", "good"), ("connection-pool", "low")]
+)
+def test_the_same_scenario_twice_restarts_nothing_the_second_time(
+    shop: Shop, scenario: str, value: str
+) -> None:
+    shop.deploy("1.0.0")
+    restarted = {name: ["POOL=good", f"POOL={value}"] for name in ("web", "worker")}
+
+    done = shop.host.types(scenario)
+    again = shop.host.types(scenario)
+
+    assert (done.returncode, again.returncode) == (0, 0), done.stderr + again.stderr
+    assert shop.read(2) == restarted
+
+
+@_SLOW
+def test_services_that_a_killed_run_left_with_the_bad_file_are_restarted_by_the_next(
+    shop: Shop,
+) -> None:
+    """Killed when the file was right already, so that nothing differs any more."""
+    shop.deploy("1.0.0")
+    supervisor = shop.host.variables["services_supervisor_bin"]
+    broken = f'{{"services_supervisor_bin": "{supervisor}-gone"}}'
+
+    failed = shop.host.types("configuration", "-e", broken)
+    left = shop.file.read_text(), shop.read(1)["web"]
+    done = shop.host.types("configuration", "--take-over")
+
+    assert failed.returncode == 4, failed.stderr
+    assert left == ("POOL=good\n", ["POOL=good"])
+    assert done.returncode == 0, done.stderr
+    assert shop.read(2)["web"] == ["POOL=good", "POOL=good"]
