@@ -31,6 +31,8 @@ services:
     stop_grace_period: 2s
 """
 
+NOTHING_OF_IT = "services: {other: {image: 'base/python:3'}}\n"
+
 FORWARDED = nginx(
     """
     include /etc/upstream/*.conf;
@@ -96,11 +98,21 @@ def test_users_go_to_the_other_colour_and_the_bad_one_stops_only_then(
 ) -> None:
     stack = made(make_stack, "green")
     sides = {"blue": side(stack, "blue", "1.0.0"), "green": side(stack, "green", "2.1.0")}
-    shop = environment(stack, colours_sides=sides, **proxied(stack))
+    # Elsewhere than Compose looks, and with a colour in a profile.
+    other = COMPOSE_FILE.replace("  green:\n", "  green:\n    profiles: [colours]\n")
+    (stack.folder / "compose.prod.yml").write_text(other)
+    shop = environment(
+        stack,
+        colours_sides=sides,
+        release_compose_files=[str(stack.folder / "compose.prod.yml")],
+        release_compose_profiles=["colours"],
+        **proxied(stack),
+    )
     stack.deploy(green="2.1.0")
     # The container is another one, and may have another address.
     stack.reload_proxy()
     stack.compose("stop", "blue")
+    (stack.folder / "docker-compose.yml").write_text(NOTHING_OF_IT)
     stack.wait_for(500)
 
     with Load(stack, "/") as load:
@@ -110,6 +122,8 @@ def test_users_go_to_the_other_colour_and_the_bad_one_stops_only_then(
     assert stack.get() == (200, "1.0.0")
     assert set(stack.containers()) == {"proxy", "blue"}
     assert load.faults == []
+    evidence = shop.state / "restore-points" / done.incident / "evidence"
+    assert "green-1" in (evidence / "green.log").read_text()
 
     again = shop.run("blue-green", "--reason", "twice", "--yes", "-e", "colours_to=blue")
     assert again.code == 3, again.output

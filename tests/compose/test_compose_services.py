@@ -51,6 +51,18 @@ def test_restart_keeps_the_containers_and_waits_for_them(
     assert docker("inspect", "--format", "{{.State.StartedAt}}", *before["web"]) != began
 
 
+def test_next_service_is_started_only_when_the_one_before_is_healthy(
+    stack: Stack, run_module: RunModule
+) -> None:
+    stack.deploy(api="4.0.0")
+    stack.compose("stop", "api", "worker")
+
+    result = run_module("compose_services", wish(stack, ["api", "worker"], "started", timeout=3))
+
+    assert f"container {stack.project}-api-" in result["msg"]
+    assert "worker" not in stack.containers()
+
+
 def test_service_that_does_not_get_healthy_is_named_with_its_reason(
     stack: Stack, run_module: RunModule
 ) -> None:

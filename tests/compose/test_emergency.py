@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.compose.conftest import MakeEnvironment
+from tests.compose.images import docker
 from tests.compose.stack import Stack
 
 pytestmark = pytest.mark.compose
@@ -67,9 +70,28 @@ def test_complete_failure_without_a_database_starts_what_there_is(
     )
     before = stack.containers()
     stack.compose("stop", "proxy", "web")
+    since = time.time()
 
     done = shop.run("complete-failure", *_WHY)
 
     assert done.code == 0, done.output
     assert stack.get() == (200, "1.0.0")
     assert stack.containers() == before
+    began = started_since(stack, since)
+    assert list(began) == ["store", "api", "web", "proxy"]
+    # It has no health check, so it is looked at for so long before the next one is started.
+    assert began["api"] - began["store"] >= 3
+
+
+def started_since(stack: Stack, since: float) -> dict[str, float]:
+    """When the first container of each service was started, in that order."""
+    text = docker(
+        "events", "--since", f"{since:.3f}", "--until", f"{time.time():.3f}",
+        "--filter", "event=start", "--filter", f"label=com.docker.compose.project={stack.project}",
+        "--format", '{{.TimeNano}} {{index .Actor.Attributes "com.docker.compose.service"}}',
+    )  # fmt: skip
+    began: dict[str, float] = {}
+    for line in text.splitlines():
+        nanoseconds, service = line.split()
+        began.setdefault(service, int(nanoseconds) / 1e9)
+    return began

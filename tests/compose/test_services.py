@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,12 @@ def test_connection_pool_lowers_the_limits_of_what_runs_and_its_undo_raises_them
     assert done.code == 0, done.output
     assert "POOL_MAX=10" in stack.environment("api")
     assert stack.containers(*_OTHERS) == others
+    containers = stack.containers()
+
+    again = shop.run("connection-pool", "--reason", "twice", "--yes")
+
+    assert again.code == 0, again.output
+    assert stack.containers() == containers
 
     undone = shop.run("undo", done.incident, "--yes")
 
@@ -97,6 +104,14 @@ def test_configuration_gives_the_services_that_are_named_what_came_back(
 
     assert done.code == 0, done.output
     assert "POOL_MAX=50" in stack.environment("api")
+    evidence = shop.state / "restore-points" / done.incident / "evidence"
+    assert "api-1" in (evidence / "api.log").read_text()
+    containers = stack.containers()
+
+    again = shop.run("configuration", "--reason", "twice", "--yes")
+
+    assert again.code == 0, again.output
+    assert stack.containers() == containers
 
     undone = shop.run("undo", done.incident, "--yes")
 
@@ -125,6 +140,61 @@ def test_application_config_with_the_same_release_gives_the_services_the_kept_va
 
     assert done.code == 0, done.output
     assert "POOL_MAX=50" in stack.environment("api")
+
+
+def test_application_config_with_another_release_gives_every_service_the_kept_values_once(
+    make_stack: MakeStack, environment: MakeEnvironment
+) -> None:
+    """The release brings one of them back; the others keep their image and read the file, too."""
+    given = COMPOSE_FILE
+    for name in ("web", "api", "worker"):
+        image = f"    image: shop/{name}:${{{name.upper()}:-1.0.0}}\n"
+        assert image in given
+        given = given.replace(image, f"{image}    env_file: shop.env\n")
+    stack = make_stack("shared", compose_file=given, files={"shop.env": "POOL_MAX=50\n"})
+    file = stack.folder / "shop.env"
+    shop = project(
+        environment,
+        stack,
+        backup_database=False,
+        configuration_paths=[str(file)],
+        configuration_backup_dir=shop_backups(stack),
+        configuration_services=["api", "worker", "web"],
+    )
+    assert shop.run("releases", "mark-good", "--yes").code == 0
+    assert shop.run("backup", "--reason", "deployed", "--yes").code == 0
+    file.write_text("POOL_MAX=5000\n")
+    stack.deploy(web="2.1.0")
+    others, since = stack.containers("proxy", "store"), time.time()
+
+    done = shop.run("application-config", "--reason", "orders fail", "--yes")
+
+    assert done.code == 0, done.output
+    for service in ("web", "api", "worker"):
+        assert "POOL_MAX=50" in stack.environment(service)
+    assert stack.images("web") == {"shop/web:1.0.0"}
+    assert stack.containers("proxy", "store") == others
+    containers = stack.containers()
+    # Each once; web has two.
+    assert sorted(made_since(stack, since)) == sorted(
+        each for name in ("web", "api", "worker") for each in containers[name]
+    )
+
+    again = shop.run("application-config", "--reason", "twice", "--yes")
+
+    assert again.code == 0, again.output
+    assert stack.containers() == containers
+
+
+def made_since(stack: Stack, since: float) -> list[str]:
+    """The containers of services that were started since then, also those that are gone."""
+    text = docker(
+        "events", "--since", f"{since:.3f}", "--until", f"{time.time():.3f}",
+        "--filter", "event=start", "--filter", f"label=com.docker.compose.project={stack.project}",
+        "--format", '{{index .Actor.Attributes "com.docker.compose.oneoff"}} {{.Actor.ID}}',
+    )  # fmt: skip
+    found = [line.split() for line in text.splitlines()]
+    return [container for oneoff, container in found if oneoff == "False"]
 
 
 def test_memory_leak_restarts_the_container_that_leaks_and_keeps_it(
@@ -162,6 +232,31 @@ def test_websocket_restarts_its_services_on_a_project_without_a_cache(
     assert done.code == 0, done.output
     assert stack.containers() == containers
     assert started(stack, "api") != began
+
+
+def test_release_is_restarted_as_it_runs(stack: Stack, tmp_path: Path) -> None:
+    """The entry of role release: no service is named, and the file is not where Compose looks."""
+    (stack.folder / "shop.yml").write_text(stack.compose_file)
+    (stack.folder / "docker-compose.yml").write_text("services: {other: {image: base}}\n")
+    host = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+        "release_backend": "compose",
+        "release_project_src": str(stack.folder),
+        "release_compose_files": [str(stack.folder / "shop.yml")],
+        "release_state_dir": str(stack.host),
+    }
+    role = {"name": "sre.rollback.release", "tasks_from": "restart"}
+    task = {"name": "Restarted", "ansible.builtin.import_role": role}
+    play = yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task]}])
+    containers = stack.containers()
+    began = {name: started(stack, name) for name in containers}
+
+    done = run_playbook(tmp_path, play, {"all": {"hosts": {"compose1": host}}})
+
+    assert done.returncode == 0, done.stdout
+    assert stack.containers() == containers
+    assert all(started(stack, name) != began[name] for name in containers)
 
 
 def test_services_that_were_stopped_start_with_the_new_secrets(

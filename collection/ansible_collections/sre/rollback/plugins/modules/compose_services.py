@@ -17,7 +17,8 @@ description:
     that is not is made from them; images are neither pulled nor built.
   - With O(state=recreated) the containers are made anew, from what the Compose files and the
     environment files say by now, and of the images that they run. A restart reads neither.
-  - Services are waited for until their own health checks hold, unless they are stopped.
+  - Services are started and restarted one after the other, each when the one before it is healthy.
+    One without a health check has to run for three seconds.
 options:
   services:
     description: The services, in the order in which they start. They are stopped in reverse.
@@ -44,7 +45,7 @@ options:
     elements: list
     default: []
   timeout:
-    description: Seconds within which they have to be healthy.
+    description: Seconds within which each of them has to be healthy; with O(state=recreated) all.
     type: float
     default: 60
 extends_documentation_fragment:
@@ -122,6 +123,10 @@ _OPPOSITE = {"started": "stopped", "stopped": "started"}
 #: Beyond the time that a service may take to stop.
 _SECONDS = 300.0
 _EACH_TIME = ("restarted", "recreated")
+_BEGIN = {
+    "started": ("up", "--detach", "--no-deps", "--no-build", "--no-recreate", "--pull", "never"),
+    "restarted": ("restart", "--no-deps"),
+}
 
 
 def found(project: Project, names: t.Sequence[str]) -> dict[str, Service]:
@@ -144,17 +149,14 @@ def to_change(services: t.Mapping[str, Service], state: str) -> list[str]:
 
 
 def bring(project: Project, names: t.Sequence[str], state: str, timeout: float) -> None:
-    """Raises ComposeError when a service does not get healthy."""
+    """One after the other; raises ComposeError when a service does not get healthy."""
     if state == "stopped":
         project.compose("stop", *reversed(names), timeout=_SECONDS)
         return
-    if state == "restarted":
-        project.compose("restart", "--no-deps", *names, timeout=_SECONDS)
-    else:
-        start = ("up", "--detach", "--no-deps", "--no-build", "--no-recreate", "--pull", "never")
-        project.compose(*start, *names, timeout=_SECONDS)
-    running = [each.id for service in found(project, names).values() for each in service.alive]
-    wait_ready(project, running, timeout=timeout)
+    for name in names:
+        project.compose(*_BEGIN[state], name, timeout=_SECONDS)
+        running = [each.id for each in found(project, [name])[name].alive]
+        wait_ready(project, running, timeout=timeout)
 
 
 def bring_anew(project: Project, names: t.Sequence[str], params: t.Mapping[str, t.Any]) -> None:
