@@ -107,6 +107,8 @@ def test_what_a_service_said_last_is_kept_before_it_is_restarted(shop: Operator)
     kept = evidence / "shop.stdout.log"
     assert "what it said last" in kept.read_text(encoding="utf-8")
     assert (evidence.stat().st_mode & 0o777, kept.stat().st_mode & 0o777) == (0o700, 0o600)
+    assert "gunicorn" in (evidence / "processes.txt").read_text(encoding="utf-8")
+    assert "shop_" in (evidence / "metrics-1.txt").read_text(encoding="utf-8")
     record = shop.state_dir / "incidents" / shop.last()["id"] / "events.jsonl"
     assert "what it said last" not in record.read_text(encoding="utf-8")
 
