@@ -120,7 +120,8 @@ def test_evidence_that_cannot_be_kept_keeps_nobody_from_being_helped(shop: Opera
     done = shop.types("memory-leak", "-i", "lab", "-e", nowhere)
 
     assert done.returncode == 0, done.stderr
-    assert "failed  shop-app: Folder for evidence is there" in done.stderr
+    assert "ignored  shop-app: Evidence is missing" in done.stderr
+    assert "ignored  shop-app: Metrics are missing" in done.stderr
     record = shop.state_dir / "incidents" / shop.last()["id"] / "events.jsonl"
     assert "it goes on without them" in record.read_text(encoding="utf-8")
 
