@@ -112,6 +112,55 @@ def test_second_drill_of_an_environment_breaks_nothing(shop: SmallShop) -> None:
     assert [drill.exit_code for drill in shop.log()] == [0]
 
 
+def test_environment_that_declares_that_it_has_no_database_is_drilled_without(
+    shop: SmallShop,
+) -> None:
+    path = shop.inventory / "hosts.yml"
+    hosts = json.loads(path.read_text())
+    children = hosts["all"]["children"]
+    children |= {
+        "database": {"hosts": {}},
+        "cache": {"hosts": {}},
+        "proxy": {"hosts": {"shop1": {}}},
+    }
+    path.write_text(json.dumps(hosts))
+    fault = {"playbook": "../../deploys.yml"}
+    shop.says(drill_faults={"emergency": fault}, traffic_provider="none", backup_database=False)
+    # It comes as far as its fault, which reaches nobody.
+    shop.is_deployed(hosts="spare")
+
+    done = shop.drill(what="emergency")
+
+    assert "staging is broken: " in done.output
+    assert done.code == 3, done.output
+    assert "nothing was broken" in done.output
+
+
+def test_history_of_an_environment_is_found_by_its_path_and_by_its_name(shop: SmallShop) -> None:
+    assert shop.drill().code == 0
+
+    by_path = shop.types("drill", "history", "-i", str(shop.inventory), "--json")
+    by_name = shop.types("drill", "history", "-i", "staging", "--json")
+
+    assert by_path.output == by_name.output
+    assert SCENARIO in by_path.output
+
+
+def test_drill_does_not_take_back_that_the_running_release_was_marked_bad(shop: SmallShop) -> None:
+    where = ("-i", str(shop.inventory))
+    bad = shop.types("releases", "mark-bad", "1.0.0", *where, "--reason", "loses orders")
+    assert bad.code == 0, bad.output
+
+    done = shop.drill()
+    forgiven = shop.types("releases", "mark-good", *where)
+
+    assert done.code == 3, done.output
+    assert "release 1.0.0 was marked bad (loses orders) and stays so" in done.output
+    assert "so nothing was broken" in done.output
+    assert not (shop.folder / "begun").exists()
+    assert forgiven.code == 0, forgiven.output
+
+
 @pytest.mark.drill
 def test_two_drills_that_begin_at_once_are_one(shop: SmallShop) -> None:
     shop.is_deployed(seconds=2)

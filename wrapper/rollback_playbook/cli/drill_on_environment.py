@@ -43,6 +43,8 @@ _BEFORE: dict[str, tuple[str, tuple[str, ...]]] = {
     "3": _BACKUP,
     "decided": _BACKUP,
 }
+#: Somebody who marked the running release bad knew why: a drill does not take that back.
+_MARK = ("mark-good", ("release_over_bad=false",))
 
 
 def drills_of(settings: Settings, name: str) -> tuple[str, ...]:
@@ -57,7 +59,12 @@ def drill_on_environment(settings: Settings, scenario: str, name: str, *, as_jso
     """
     found = find(scenario, settings.playbook_dirs)
     environment = settings.environment(name)
-    definition = definition_for(settings, environment, *(phase.hosts for phase in found.phases))
+    definition = definition_for(
+        settings,
+        environment,
+        *(phase.hosts for phase in found.phases),
+        may_lack=found.may_lack,
+    )
     typed = shlex.quote(name if "/" not in name else environment.inventory)
     refuse_broken(settings, environment, typed)
     return _Drill(settings, found, environment, definition, typed=typed, as_json=as_json).run()
@@ -228,7 +235,7 @@ class _Drill:
         )
 
     def _keep_what_is_good(self) -> None:
-        scenario, variables = _BEFORE.get(self._scenario.level, ("mark-good", ()))
+        scenario, variables = _BEFORE.get(self._scenario.level, _MARK)
         step(f"what it goes back to: rollback-playbook {scenario} -i {self._environment.name}")
         kept = self._run(scenario, reason="before a drill", variables=variables)
         if kept.exit_code is ExitCode.INTERRUPTED:

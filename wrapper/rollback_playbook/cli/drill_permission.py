@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib.util import find_spec
 
 from rollback_playbook.catalogue.environments import Environment
@@ -26,11 +27,16 @@ def refuse_broken(settings: Settings, environment: Environment, typed: str) -> N
     )
 
 
-def definition_for(settings: Settings, environment: Environment, *patterns: str) -> Definition:
+def definition_for(
+    settings: Settings,
+    environment: Environment,
+    *patterns: str,
+    may_lack: Collection[str] = (),
+) -> Definition:
     """The drills of an environment, from the variables of its hosts.
 
-    Raises RefusedError where it may not be broken or one of the patterns matches nothing, and
-    UsageError where its inventory is wrong.
+    It may declare groups of ``may_lack`` without hosts. Raises RefusedError where it may not be
+    broken or one of the patterns matches nothing, and UsageError where its inventory is wrong.
     """
     if find_spec("httpx") is None:
         raise UsageError(
@@ -38,7 +44,11 @@ def definition_for(settings: Settings, environment: Environment, *patterns: str)
             hint="pip install 'rollback-playbook[drill]'",
         )
     hosts = resolve_hosts(
-        environment.inventory, ["all", *patterns], "", environment=settings.ansible_environment
+        environment.inventory,
+        ["all", *patterns],
+        "",
+        environment=settings.ansible_environment,
+        may_lack=may_lack,
     )
     if hosts.protected is not False:
         raise RefusedError(

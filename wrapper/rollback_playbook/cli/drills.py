@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,10 +124,14 @@ def history(settings: Settings, scenario: str, environment: str | None, as_json:
     from rollback_playbook.cli.drill_table import print_history
     from rollback_playbook.record.drill_log import read_drills, unread_lines
 
+    named = {environment}
+    # As everywhere it may be a path; of one that is gone there is the name alone.
+    with suppress(UsageError):
+        named |= {settings.environment(environment).name} if environment else set()
     found = [
         drill
         for drill in read_drills(settings.state_dir, scenario=scenario)
-        if environment in (None, drill.environment)
+        if environment is None or drill.environment in named
     ]
     if as_json:
         for drill in found:
