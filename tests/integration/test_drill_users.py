@@ -149,3 +149,24 @@ def _watched(pid: int, *, seconds: float) -> int:
         most = max(most, psutil.Process(pid).memory_info().rss)
         time.sleep(0.05)
     return most
+
+
+def _answers_late(send: Callable[[bytes], None]) -> None:
+    time.sleep(1.5)
+    send(_OK + b"Content-Length: 2\r\n\r\nok")
+
+
+def test_answer_that_is_still_to_come_at_the_end_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users who are patient had theirs; ending them sooner would look like a failure."""
+    monkeypatch.setattr("rollback_playbook.drill.prober._STOP_SECONDS", 0.2)
+    with _serving(_answers_late) as url:
+        users = asking([url], tmp_path / "users.jsonl", rate=2, timeout=20)
+        deadline = time.monotonic() + 60
+        while not users.so_far():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        found = users.stop()
+
+    assert [sample for sample in found if not sample.good] == []

@@ -114,10 +114,16 @@ class Seen:
 
 
 class Prober:
-    """The prober's process: the program ``module``, called with ``arguments`` and the file."""
+    """The prober's process: the program ``module``, called with ``arguments`` and the file.
 
-    def __init__(self, module: str, arguments: Sequence[str], file: Path) -> None:
+    ``timeout``: seconds that one of its requests may take.
+    """
+
+    def __init__(
+        self, module: str, arguments: Sequence[str], file: Path, *, timeout: float = 0
+    ) -> None:
         self.file = file
+        self._timeout = timeout
         file.unlink(missing_ok=True)
         self._began = time.time()
         self._unseen_until: float | None = None
@@ -137,7 +143,8 @@ class Prober:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:
-                self._process.wait(timeout=_STOP_SECONDS)
+                # It waits for the requests that are under way.
+                self._process.wait(timeout=_STOP_SECONDS + self._timeout)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

@@ -15,7 +15,7 @@ from rollback_playbook.drill.prober import Prober, Sample, asked, keep_asking
 
 def asking(urls: Sequence[str], file: Path, *, rate: float, timeout: float) -> Prober:
     """Users who ask ``rate`` times a second and give up after ``timeout`` seconds."""
-    return Prober(__name__, [str(rate), str(timeout), *urls], file)
+    return Prober(__name__, [str(rate), str(timeout), *urls], file, timeout=timeout)
 
 
 async def _ask_all_the_time(
