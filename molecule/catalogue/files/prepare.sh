@@ -14,6 +14,8 @@ su postgres -c 'psql --quiet --set=ON_ERROR_STOP=1' <shop.sql
 for who in probe-one:one probe-two:two grace:grace; do
   redis-cli -a of-the-drill --no-auth-warning set "session:${who%:*}" "${who#*:}@shop.example"
 done
+# It is going to be killed.
+redis-cli -a of-the-drill --no-auth-warning save
 
 release() {
   mkdir -p "/srv/shop/releases/$1"

@@ -78,7 +78,7 @@ class Answer(BaseHTTPRequestHandler):
         if is_on("rate_limiting") and not SEARCHING.acquire(blocking=False):
             return 429, {"error": "search is limited"}
         try:
-            found = one("SELECT id, pg_sleep(%s) FROM books", 10 if FAULT == "is slow" else 0)
+            found = one("SELECT id, pg_sleep(%s) FROM books", 30 if FAULT == "is slow" else 0)
         finally:
             if is_on("rate_limiting"):
                 SEARCHING.release()

@@ -93,3 +93,13 @@ def test_damaged_rows_are_kept_beside_the_table_until_the_database_is_restored(h
 
     assert len(names.split()) == 2
     assert _sql(host, "SELECT count(*) FROM orders WHERE cents = 1200") == "50"
+
+
+def test_what_a_killed_database_said_last_is_kept(host):
+    (record,) = FOLDER.glob("state/incidents/*-complete-failure-*")
+    folder = f"/var/lib/rollback-playbook/of-the-database/{record.name}/evidence"
+    with host.sudo():
+        state = host.file(f"{folder}/units.txt")
+
+        assert state.contains("^Id=postgresql@15-main.service$")
+        assert state.contains("^Result=signal$")
