@@ -75,12 +75,13 @@ class Answer(BaseHTTPRequestHandler):
     def get_search(self):
         if FAULT == "leaks":
             SEARCHES.append(b"x" * 2**23)
-        if is_on("rate_limiting") and not SEARCHING.acquire(blocking=False):
+        limited = is_on("rate_limiting")
+        if limited and not SEARCHING.acquire(blocking=False):
             return 429, {"error": "search is limited"}
         try:
             found = one("SELECT id, pg_sleep(%s) FROM books", 30 if FAULT == "is slow" else 0)
         finally:
-            if is_on("rate_limiting"):
+            if limited:
                 SEARCHING.release()
         return 200, {"release": HERE.name, "found": found}
 
