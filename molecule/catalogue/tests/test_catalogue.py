@@ -57,7 +57,7 @@ def test_files_that_came_back_belong_to_whom_they_belonged(host):
         assert (cache.user, cache.group, cache.mode) == ("redis", "redis", 0o640)
         assert (environment.user, environment.mode) == ("root", 0o600)
         assert (key.user, key.mode) == ("root", 0o600)
-        assert "reject" not in rules.content_string
+        assert not rules.contains("^host shop shop 127.0.0.1/32 reject")
         assert environment.contains("^SHOP_POOL=2$")
 
 
