@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 from rollback_playbook.catalogue.collection import bundled_playbooks
 from rollback_playbook.catalogue.scenarios import scenario_files
 from rollback_playbook.lab.faults import FAULTS
@@ -37,14 +39,24 @@ def page() -> str:
     drilled = {name for fault in FAULTS for name in fault.scenarios}
     lab = in_tests(_ROOT / "tests" / "e2e")
     composed = in_tests(_ROOT / "tests" / "compose")
-    machines = {path.parent.name for path in (_ROOT / "molecule").glob("*/molecule.yml")}
+    machines = dict(in_machines(_ROOT / "molecule"))
     rows = (
         f"| [{name}](scenarios.md#{name}) "
         f"| {'drill' if name in drilled else ', '.join(lab.get(name, []))} "
-        f"| {', '.join(composed.get(name, []))} | {'drill' if name in machines else ''} |\n"
+        f"| {', '.join(composed.get(name, []))} | {machines.get(name, '')} |\n"
         for name in sorted(scenario_files([bundled_playbooks()]))
     )
     return _HEAD + "".join(rows)
+
+
+def in_machines(folder: Path) -> Iterator[tuple[str, str]]:
+    """Scenarios that a drill of Molecule is named after, or that are one of its cases."""
+    for drill in sorted(path.parent for path in folder.glob("*/molecule.yml")):
+        yield drill.name, f"`{drill.name}`"
+        cases = drill / "cases.yml"
+        if cases.exists():
+            for case in yaml.safe_load(cases.read_text(encoding="utf-8"))["cases"]:
+                yield case["name"], f"`{drill.name}`"
 
 
 def in_tests(folder: Path) -> dict[str, list[str]]:
