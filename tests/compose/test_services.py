@@ -83,19 +83,26 @@ def shop_backups(stack: Stack) -> str:
     return str(stack.host / "backups")
 
 
-def test_configuration_gives_the_services_that_are_named_what_came_back(
-    stack: Stack, environment: MakeEnvironment
-) -> None:
-    file = stack.folder / "limits.env"
+def kept(environment: MakeEnvironment, stack: Stack, file: Path, **variables: Any) -> Environment:
+    """The project, of which ``file`` is in a backup."""
     shop = project(
         environment,
         stack,
         backup_database=False,
         configuration_paths=[str(file)],
-        configuration_services=["api"],
         configuration_backup_dir=shop_backups(stack),
+        **variables,
     )
+    assert shop.run("releases", "mark-good", "--yes").code == 0
     assert shop.run("backup", "--reason", "deployed", "--yes").code == 0
+    return shop
+
+
+def test_configuration_gives_the_services_that_are_named_what_came_back(
+    stack: Stack, environment: MakeEnvironment
+) -> None:
+    file = stack.folder / "limits.env"
+    shop = kept(environment, stack, file, configuration_services=["api"])
     file.write_text("POOL_MAX=5000\n")
     stack.deploy()
     assert "POOL_MAX=5000" in stack.environment("api")
@@ -123,16 +130,7 @@ def test_application_config_with_the_same_release_gives_the_services_the_kept_va
     stack: Stack, environment: MakeEnvironment
 ) -> None:
     file = stack.folder / "limits.env"
-    shop = project(
-        environment,
-        stack,
-        backup_database=False,
-        configuration_paths=[str(file)],
-        configuration_backup_dir=shop_backups(stack),
-        services_names=["api"],
-    )
-    assert shop.run("releases", "mark-good", "--yes").code == 0
-    assert shop.run("backup", "--reason", "deployed", "--yes").code == 0
+    shop = kept(environment, stack, file, services_names=["api"])
     file.write_text("POOL_MAX=5000\n")
     stack.deploy()
 
@@ -153,16 +151,7 @@ def test_application_config_with_another_release_gives_every_service_the_kept_va
         given = given.replace(image, f"{image}    env_file: shop.env\n")
     stack = make_stack("shared", compose_file=given, files={"shop.env": "POOL_MAX=50\n"})
     file = stack.folder / "shop.env"
-    shop = project(
-        environment,
-        stack,
-        backup_database=False,
-        configuration_paths=[str(file)],
-        configuration_backup_dir=shop_backups(stack),
-        configuration_services=["api", "worker", "web"],
-    )
-    assert shop.run("releases", "mark-good", "--yes").code == 0
-    assert shop.run("backup", "--reason", "deployed", "--yes").code == 0
+    shop = kept(environment, stack, file, configuration_services=["api", "worker", "web"])
     file.write_text("POOL_MAX=5000\n")
     stack.deploy(web="2.1.0")
     others, since = stack.containers("proxy", "store"), time.time()
