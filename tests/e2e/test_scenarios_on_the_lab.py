@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import http.server
 import json
-import re
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
