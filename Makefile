@@ -28,7 +28,7 @@ install: $(VENV)/.dev ## The virtual environment with everything
 drill: $(VENV)/.lab ## Break a real system on this machine and bring it back
 	$(BIN)/rollback-playbook drill full
 
-drill-all: $(VENV)/.dev ## Every scenario, each by breaking what it mends; a quarter of an hour
+drill-all: $(VENV)/.dev ## The drills of the lab that `make test` leaves out; a quarter of an hour
 	$(BIN)/pytest -m 'drill and not attack' --timeout 900
 
 test: $(VENV)/.dev ## Every test but the attacks; under ten minutes on two cores
