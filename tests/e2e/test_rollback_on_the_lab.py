@@ -56,6 +56,14 @@ def test_full_brings_back_release_data_cache_breakers_and_flags(broken: Operator
         "Resume", "Confirm", "Close",
     ]  # fmt: skip
     assert summary["reason"] == "orders are wrong"
+    # Whatever users wrote after the backup is kept before the databases are exchanged.
+    (kept,) = (
+        event["data"]["result"]
+        for event in _events_of(broken, summary["id"])
+        if event["data"].get("action") == "sre.rollback.pg_salvage"
+        and event["type"] == "task.finished"
+    )
+    assert kept["tables_compared"] > 0
     assert broken.types("incidents", "verify", "last").returncode == 0
     _says_what_was_planned_and_how_gates_turned_green(_events_of(broken, summary["id"]))
 
