@@ -94,6 +94,7 @@ def test_disk_that_fills_up_during_the_rollback_is_told_and_the_shop_is_back(
         assert f"Next: {cramped.command} brings it back" in done.output
 
 
+@pytest.mark.drill
 def test_second_drill_of_an_environment_breaks_nothing(shop: SmallShop) -> None:
     shop.is_deployed(seconds=8)
     first = shop.starts("drill", SCENARIO, "-i", str(shop.inventory))
@@ -136,6 +137,7 @@ def test_environment_that_declares_that_it_has_no_database_is_drilled_without(
     assert "nothing was broken" in done.output
 
 
+@pytest.mark.drill
 def test_history_of_an_environment_is_found_by_its_path_and_by_its_name(shop: SmallShop) -> None:
     assert shop.drill().code == 0
 
@@ -146,6 +148,7 @@ def test_history_of_an_environment_is_found_by_its_path_and_by_its_name(shop: Sm
     assert SCENARIO in by_path.output
 
 
+@pytest.mark.drill
 def test_drill_does_not_take_back_that_the_running_release_was_marked_bad(shop: SmallShop) -> None:
     where = ("-i", str(shop.inventory))
     bad = shop.types("releases", "mark-bad", "1.0.0", *where, "--reason", "loses orders")

@@ -60,14 +60,8 @@ def fleet(tmp_path: Path) -> Iterator[Supervised]:
     made.stop()
 
 
-@pytest.mark.parametrize(
-    "scenario",
-    [
-        "memory-leak",
-        pytest.param("cache-flush", marks=_SLOW),
-        pytest.param("connection-pool", marks=_SLOW),
-    ],
-)
+@_SLOW
+@pytest.mark.parametrize("scenario", ["memory-leak", "cache-flush", "connection-pool"])
 def test_next_host_has_its_turn_when_the_one_before_answers(
     fleet: Supervised, scenario: str
 ) -> None:
