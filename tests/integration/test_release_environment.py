@@ -15,8 +15,8 @@ from tests.role_runner import run_playbook
 
 pytestmark = pytest.mark.integration
 
-_INSTALL = """
-- name: Prepare
+_PLAY = """
+- name: Packages
   hosts: app
   gather_facts: false
   environment: {PIP_CONFIG_FILE: /dev/null, PIP_INDEX_URL: "{{ index }}"}
@@ -26,12 +26,14 @@ _INSTALL = """
       register: _release_lock
       changed_when: false
 
-    - name: Packages are installed
+    - name: Packages are installed, or their wheels kept
       ansible.builtin.include_role:
         name: sre.rollback.release
-        tasks_from: systemd/install.yml
+        tasks_from: systemd/%s.yml
         rolespec_validate: false
 """
+_INSTALL = _PLAY % "install"
+_KEEP = _PLAY % "keep_wheels"
 
 
 def _inventory(root: Path, lock: str) -> dict[str, Any]:
@@ -87,20 +89,6 @@ def _make_index(folder: Path) -> None:
         wheel.writestr(f"{info}/RECORD", "")
     page = f'<a href="{name}">{name}</a>'
     (folder / "cobblestone" / "index.html").write_text(page, encoding="ascii")
-
-
-_KEEP = """
-- name: Close
-  hosts: app
-  gather_facts: false
-  environment: {PIP_CONFIG_FILE: /dev/null, PIP_INDEX_URL: "{{ index }}"}
-  tasks:
-    - name: Wheels of what runs are kept
-      ansible.builtin.include_role:
-        name: sre.rollback.release
-        tasks_from: systemd/keep_wheels.yml
-        rolespec_validate: false
-"""
 
 
 def test_packages_of_a_release_that_was_good_are_installed_when_the_index_is_gone(
