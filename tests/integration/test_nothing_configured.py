@@ -128,6 +128,8 @@ def test_scenario_that_would_do_nothing_does_not_end_as_if_it_had_done_it(
     assert code == 3, stderr
     assert missing in stderr
     assert "nothing was changed" in stderr.lower()
+    # So that what is advised instead can be typed at once.
+    assert "stays locked" not in stderr
 
 
 _BREACH = """
