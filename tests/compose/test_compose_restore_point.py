@@ -1,4 +1,4 @@
-"""compose_restore_point: what runs can be come back to, and is told afterwards."""
+"""compose_restore_point: what runs can be come back to."""
 
 from __future__ import annotations
 
@@ -45,12 +45,8 @@ def test_what_runs_is_kept_once_and_readable_by_its_owner_alone(
     assert json.loads((dest / "release.json").read_text()) == {
         "version": "1.0.0", "images": running,
     }  # fmt: skip
-    logs = [name for name in kept["files"] if name.endswith(".log")]
-    assert len(logs) == 6
-    assert any("shop 1.0.0 listens" in (dest / name).read_text() for name in logs)
-    state = json.loads((dest / "evidence" / "containers.json").read_text())
-    assert {each["service"] for each in state} == {"proxy", "web", "api", "worker", "store"}
-    assert all((dest / name).stat().st_mode & 0o777 == 0o600 for name in kept["files"])
+    assert kept["files"] == ["release.json"]
+    assert (dest / "release.json").stat().st_mode & 0o777 == 0o600
     assert kept["tags"]["web"] == "shop/web:before-2026-11-27t04-00-00z-shop"
     for service, tag in kept["tags"].items():
         assert json.loads(docker("image", "inspect", tag))[0]["Id"] == running[service]["id"]

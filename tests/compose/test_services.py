@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def test_configuration_gives_the_services_that_are_named_what_came_back(
     assert done.code == 0, done.output
     assert "POOL_MAX=50" in stack.environment("api")
     evidence = shop.state / "restore-points" / done.incident / "evidence"
-    assert "api-1" in (evidence / "api.log").read_text()
+    assert "shop 1.0.0 listens" in (evidence / f"{stack.project}-api-1.log").read_text()
     containers = stack.containers()
 
     again = shop.run("configuration", "--reason", "twice", "--yes")
@@ -199,8 +200,10 @@ def test_memory_leak_restarts_the_container_that_leaks_and_keeps_it(
     assert stack.containers() == containers
     assert started(stack, "api") != began
     evidence = shop.state / "restore-points" / done.incident / "evidence"
-    assert "Up " in (evidence / "services.txt").read_text()
-    assert "api-1" in (evidence / "api.log").read_text()
+    (api,) = json.loads((evidence / "containers.json").read_text())
+    assert api["service"] == "api"
+    assert "shop 1.0.0 listens" in (evidence / f"{api['name']}.log").read_text()
+    assert str(api["pid"]) in (evidence / f"{api['name']}.processes.txt").read_text()
 
 
 def test_websocket_restarts_its_services_on_a_project_without_a_cache(

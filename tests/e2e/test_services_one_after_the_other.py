@@ -95,6 +95,5 @@ def test_supervisor_that_hangs_when_it_is_asked_for_evidence_delays_nobody_for_l
     done = fleet.types("memory-leak", "--limit", "app1", "-e", json.dumps(about))
 
     assert done.returncode == 0, done.stderr
-    (evidence,) = fleet.folder.glob("restore-points/*/evidence")
-    assert [path.name for path in evidence.iterdir()] == ["services.txt"]
-    assert "no answer within 1 s" in (evidence / "services.txt").read_text()
+    assert not [*fleet.folder.glob("restore-points/*/evidence/services.txt")]
+    assert "did not answer in time); it goes on without them" in " ".join(done.stderr.split())

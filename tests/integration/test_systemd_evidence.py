@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -54,12 +55,42 @@ def test_check_mode_writes_nothing(run_module: RunModule, dest: Path) -> None:
     assert not dest.exists()
 
 
-def test_a_journal_that_cannot_be_read_is_said_and_leaves_no_mark(
+def test_a_journal_that_cannot_be_read_is_said_and_costs_nothing_else(
     run_module: RunModule, dest: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "journalctl").write_text("#!/bin/sh\necho 'No journal files' >&2\nexit 1\n")
 
     result = run_module("systemd_evidence", {"units": ["shop.service"], "dest": str(dest)})
 
-    assert "journalctl ended with 1: No journal files" in result["msg"]
-    assert not (dest / "units.txt").exists()
+    assert result["files"] == ["units.txt"]
+    assert result["missing"] == [
+        {"file": "shop.service.log", "error": "journalctl ended with 1: No journal files"}
+    ]
+    assert [path.name for path in dest.iterdir()] == ["units.txt"]
+
+
+def test_a_journal_that_hangs_is_waited_for_no_longer_than_was_said(
+    run_module: RunModule, dest: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "journalctl").write_text('#!/bin/sh\ntrap "" TERM\nexec sleep 600\n')
+    units = [f"worker@{number}.service" for number in range(9)]
+
+    began = time.monotonic()
+    result = run_module("systemd_evidence", {"units": units, "dest": str(dest), "timeout": 1})
+
+    assert time.monotonic() - began < 60
+    assert result["files"] == ["units.txt"]
+    assert [each["error"] for each in result["missing"]] == [
+        "journalctl did not answer in time"
+    ] * len(units)
+
+
+def test_a_host_that_does_not_even_say_its_state_is_left_without_a_mark(
+    run_module: RunModule, dest: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "systemctl").write_text("#!/bin/sh\necho 'Connection timed out' >&2\nexit 1\n")
+
+    result = run_module("systemd_evidence", {"units": ["shop.service"], "dest": str(dest)})
+
+    assert "systemctl ended with 1: Connection timed out" in result["msg"]
+    assert not dest.exists()

@@ -17,4 +17,10 @@ options:
     description: How many of the last log lines of each to keep.
     type: int
     default: 100
+  timeout:
+    description:
+      - Seconds within which everything has to be said. What is not is left out and named in the
+        result; where not even the state is said, the module fails.
+    type: float
+    default: 20.0
 """

@@ -23,7 +23,6 @@ from ansible_collections.sre.rollback.plugins.module_utils._docker_health_check 
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 
 _LABEL = "com.docker.compose."
-_QUESTION_SECONDS = 60.0
 #: Bytes without which no container starts: its log, its state, and a layer of its own.
 _ROOM = 1 << 20
 
@@ -51,6 +50,8 @@ class Container:
     created: str
     #: Of its first process, as the Engine's host numbers it; 0 while it does not run.
     pid: int
+    #: Bytes that it may have; 0 for no limit.
+    memory_limit: int
 
     @property
     def alive(self) -> bool:
@@ -81,12 +82,12 @@ class Project:
     name: str = ""
     docker: str = "docker"
     docker_host: str = ""
+    #: Seconds within which a question has to be answered.
+    patience: float = 60.0
     #: File descriptors that every program is given, which holds their locks for as long as it runs.
     held: tuple[int, ...] = ()
 
-    def compose(
-        self, *arguments: str, override: str = "", timeout: float = _QUESTION_SECONDS
-    ) -> str:
+    def compose(self, *arguments: str, override: str = "", timeout: float | None = None) -> str:
         """The output of ``docker compose``; raises ComposeError with its last lines.
 
         With an override the user's own files are named too, since Compose looks for them only
@@ -151,7 +152,7 @@ class Project:
     def run(
         self,
         *arguments: str,
-        timeout: float = _QUESTION_SECONDS,
+        timeout: float | None = None,
         fails: bool = True,
         joined: bool = False,
         given: str | None = None,
@@ -160,6 +161,7 @@ class Project:
 
         It reads what is ``given``. ``joined`` adds what it wrote to stderr, half of a log.
         """
+        seconds = self.patience if timeout is None else timeout
         environment = dict(os.environ)
         if self.docker_host:
             environment["DOCKER_HOST"] = self.docker_host
@@ -172,7 +174,7 @@ class Project:
                 stderr=subprocess.STDOUT if joined else subprocess.PIPE,
                 text=True,
                 errors="replace",
-                timeout=timeout,
+                timeout=seconds,
                 check=False,
                 env=environment,
                 pass_fds=self.held,
@@ -181,7 +183,7 @@ class Project:
             raise ComposeError(f"there is no program {self.docker!r} on this host.") from exc
         except subprocess.TimeoutExpired as exc:
             raise ComposeError(
-                f"docker {' '.join(arguments[:6])} did not end within {timeout:g} s and was "
+                f"docker {' '.join(arguments[:6])} did not end within {seconds:g} s and was "
                 "stopped; what it had begun may go on in the Engine."
             ) from exc
         if fails and done.returncode != 0:
@@ -266,6 +268,7 @@ def container_from(found: t.Mapping[str, t.Any]) -> Container:
         restarts=found.get("RestartCount", 0),
         created=found["Created"],
         pid=state.get("Pid", 0),
+        memory_limit=(found.get("HostConfig") or {}).get("Memory", 0),
     )
 
 

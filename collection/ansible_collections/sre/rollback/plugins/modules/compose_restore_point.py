@@ -14,17 +14,17 @@ author:
 description:
   - The images get a tag of their own, since an image without a tag goes with the next prune, and
     C(release.json) in O(dest) says which ones ran.
-  - Containers are replaced by a rollback, and their logs go with them. What each one is and what it
-    said last is written to C(evidence) in O(dest), and returned by name alone, since logs hold
-    secrets and personal data.
   - What is there from an earlier attempt of the same incident is left as it is. That attempt saw
     what was running; a later one may see what it has left.
 extends_documentation_fragment:
   - sre.rollback._attributes
   - sre.rollback._attributes.no_diff
-  - sre.rollback._evidence
   - sre.rollback._compose
 options:
+  dest:
+    description: The folder. It is made when it is not there, readable by its owner alone.
+    type: path
+    required: true
   version:
     description: The release that runs, in words.
     type: str
@@ -43,6 +43,8 @@ options:
     description: The tag. What a tag cannot have in it becomes a hyphen.
     type: str
     required: true
+seealso:
+  - module: sre.rollback.compose_evidence
 """
 
 EXAMPLES = r"""
@@ -62,7 +64,7 @@ files:
   returned: success
   type: list
   elements: str
-  sample: [release.json, evidence/containers.json, evidence/shop-web-1.log]
+  sample: [release.json]
 tags:
   description: The tags that the images have, by service.
   returned: success
@@ -74,15 +76,12 @@ tags:
 import json
 import re
 import typing as t
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.sre.rollback.plugins.module_utils import _atomic_file, _evidence
+from ansible_collections.sre.rollback.plugins.module_utils import _atomic_file
 from ansible_collections.sre.rollback.plugins.module_utils._compose_project import (
-    Container,
     Project,
     connection_spec,
     project_from,
@@ -91,9 +90,6 @@ from ansible_collections.sre.rollback.plugins.module_utils._compose_project impo
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 
 _RELEASE = "release.json"
-_STATE = "containers.json"
-#: Logs that are asked for at the same time.
-_AT_ONCE = 4
 
 
 def write_release(params: t.Mapping[str, t.Any]) -> list[str]:
@@ -127,46 +123,17 @@ def give_tags(project: Project, params: t.Mapping[str, t.Any]) -> bool:
     return bool(missing)
 
 
-def evidence(project: Project, lines: int) -> t.Iterator[tuple[str, bytes]]:
-    """The log of every container, then the state of all; raises RollbackError."""
-    containers = project.containers(project.name or project.model()["name"])
-
-    def log_of(container: Container) -> bytes:
-        asked = ("logs", "--timestamps", "--tail", str(lines), container.id)
-        return project.run(*asked, joined=True).encode()
-
-    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        for container, log in zip(containers, pool.map(log_of, containers)):
-            yield f"{container.name}.log", log
-    state = json.dumps([asdict(container) for container in containers], indent=2)
-    yield _STATE, state.encode()
-
-
-def keep(params: t.Mapping[str, t.Any]) -> tuple[bool, list[str]]:
-    """Whether anything was done, and the files that were written; raises RollbackError, OSError."""
-    project, folder = project_from(params), Path(params["dest"]) / "evidence"
-    files = write_release(params)
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        tagged = pool.submit(give_tags, project, params)
-        if not _evidence.is_kept(folder, _STATE):
-            written = _evidence.keep(folder, evidence(project, params["lines"]))
-            files += [f"{folder.name}/{name}" for name in written]
-    return tagged.result() or bool(files), files
-
-
 def is_kept(params: t.Mapping[str, t.Any]) -> bool:
     """Whether all of it is there already; raises RollbackError."""
-    dest = Path(params["dest"])
     tags = tags_of(params).values()
     there = project_from(params).images(*tags)
-    written = (dest / _RELEASE).exists() and _evidence.is_kept(dest / "evidence", _STATE)
-    return written and all(tag in there for tag in tags)
+    return (Path(params["dest"]) / _RELEASE).exists() and all(tag in there for tag in tags)
 
 
 def argument_spec() -> dict:
     return {
         **connection_spec(),
-        **_evidence.argument_spec(),
+        "dest": {"type": "path", "required": True},
         "version": {"type": "str", "default": ""},
         "images": {"type": "dict", "required": True},
         "tagged": {"type": "list", "elements": "str", "default": []},
@@ -182,7 +149,8 @@ def main() -> None:
         if module.check_mode:
             changed = not is_kept(params)
         else:
-            changed, files = keep(params)
+            files = write_release(params)
+            changed = give_tags(project_from(params), params) or bool(files)
     except (RollbackError, OSError) as exc:
         module.fail_json(msg=f"what runs cannot be kept: {exc}", **getattr(exc, "result", {}))
     module.exit_json(changed=changed, files=files, tags=tags_of(params))

@@ -28,7 +28,8 @@ extends_documentation_fragment:
   - sre.rollback._attributes.no_diff
   - sre.rollback._evidence
 seealso:
-  - module: sre.rollback.compose_restore_point
+  - module: sre.rollback.compose_evidence
+  - module: sre.rollback.supervisor_evidence
 """
 
 EXAMPLES = r"""
@@ -45,65 +46,49 @@ files:
   type: list
   elements: str
   sample: [units.txt, shop.service.log]
+missing:
+  description: Files that could not be had, each with its C(file) and C(error).
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - error: "journalctl ended with 1: No journal files were found."
+      file: shop.service.log
 """
 
 import typing as t
-from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sre.rollback.plugins.module_utils import _evidence
-from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 
 _STATE = "units.txt"
+_SHOW = ("systemctl", "show", "--no-pager", "--")
 _JOURNAL = ("journalctl", "--no-pager", "--output=short-iso")
 
 
-class EvidenceError(RollbackError):
-    """The state or the journal of a unit cannot be read."""
-
-
-def ask(module: AnsibleModule, argv: t.Sequence[str]) -> bytes:
-    """What the program prints; raises EvidenceError."""
-    code, out, err = module.run_command(list(argv), environ_update={"LC_ALL": "C.UTF-8"})
-    if code != 0:
-        raise EvidenceError(f"{argv[0]} ended with {code}: {(err or out).strip()[-500:]}")
-    return str(out).encode(errors="surrogateescape")
-
-
-def log_name(unit: str) -> str:
-    """The name of the file for a unit, which is never a path."""
-    return f"{unit.replace('/', '-')}.log"
-
-
-def read(
-    module: AnsibleModule, units: t.Sequence[str], lines: int
-) -> t.Iterator[tuple[str, bytes]]:
-    """The files of every unit, then the state; raises EvidenceError."""
-    for unit in units:
-        yield log_name(unit), ask(module, [*_JOURNAL, f"--lines={lines}", f"--unit={unit}"])
-    yield _STATE, ask(module, ["systemctl", "show", "--no-pager", "--", *units])
-
-
-def argument_spec() -> dict:
-    return {
-        "units": {"type": "list", "elements": "str", "required": True},
-        **_evidence.argument_spec(),
-    }
+def parts(units: t.Sequence[str], lines: int) -> list[_evidence.Part]:
+    """The state of all units, then the journal of each."""
+    asked = [
+        _evidence.Part(
+            _evidence.file_of(unit, "log"),
+            _evidence.from_program(*_JOURNAL, f"--lines={lines}", f"--unit={unit}"),
+        )
+        for unit in units
+    ]
+    return [_evidence.Part(_STATE, _evidence.from_program(*_SHOW, *units)), *asked]
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    params: t.Mapping[str, t.Any] = module.params
-    dest = Path(params["dest"])
-    kept = _evidence.is_kept(dest, _STATE)
-    files: list[str] = []
-    try:
-        if not kept and not module.check_mode:
-            files = _evidence.keep(dest, read(module, params["units"], params["lines"]))
-    except (RollbackError, OSError) as exc:
-        module.fail_json(msg=f"the evidence cannot be kept: {exc}", **getattr(exc, "result", {}))
-    module.exit_json(changed=not kept, files=files)
+    module = AnsibleModule(
+        argument_spec={
+            "units": {"type": "list", "elements": "str", "required": True},
+            **_evidence.argument_spec(),
+        },
+        supports_check_mode=True,
+    )
+    units, lines = module.params["units"], module.params["lines"]
+    _evidence.exit_kept(module, _STATE, lambda _seconds: parts(units, lines))
 
 
 if __name__ == "__main__":
