@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.compose.conftest import MakeEnvironment
 from tests.compose.stack import Stack
 from tests.module_runner import RunModule
 
@@ -48,7 +49,7 @@ def test_state_logs_and_processes_are_kept_once_and_readable_by_their_owner_alon
     assert {each["service"] for each in state} == {"proxy", "web", "api", "worker", "store"}
     web = next(each for each in state if each["service"] == "web")
     head, first, *_ = (dest / f"{web['name']}.processes.txt").read_text().splitlines()
-    assert head.split() == "PID PPID USER RSS %CPU TIME ELAPSED COMMAND".split()
+    assert head.split() == ["PID", "PPID", "USER", "RSS", "%CPU", "TIME", "ELAPSED", "COMMAND"]
     assert first.split()[0] == str(web["pid"])
     assert int(first.split()[3]) > 1000
 
@@ -88,6 +89,22 @@ def test_container_whose_log_goes_elsewhere_is_no_reason_to_keep_nothing(
     (missing,) = kept["missing"]
     assert missing["file"] == f"{worker}.log"
     assert "does not support reading" in missing["error"]
+
+
+def test_container_whose_log_goes_elsewhere_is_no_reason_to_help_nobody(
+    stack: Stack, environment: MakeEnvironment
+) -> None:
+    with_service(stack, "worker", {"logging": {"driver": "none"}})
+    shop = environment(stack, release_services=["web"])
+    stack.deploy(web="2.0.0")
+    stack.wait_for(500)
+
+    done = shop.run("application", "--to", "1.0.0", "--reason", "orders fail", "--yes")
+
+    assert done.code == 0, done.output
+    assert stack.images("web") == {"shop/web:1.0.0"}
+    said = " ".join(done.output.split())
+    assert f"{stack.project}-worker-1.log on compose1 could not be kept" in said
 
 
 @pytest.mark.parametrize(
