@@ -58,6 +58,12 @@ project:
   returned: success
   type: str
   sample: shop
+services:
+  description: Every service of the project, also those that are not chosen.
+  returned: success
+  type: list
+  elements: str
+  sample: [proxy, web]
 current:
   description: The running release in words.
   returned: success
@@ -228,8 +234,8 @@ def describe(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     registry = _release_registry.read(params["registry"] or "/nonexistent")
     with ThreadPoolExecutor(max_workers=1) as pool:
         engine = pool.submit(project.architecture)
-        name, services = services_of(project)
-    services = chosen_services(services, params["services"])
+        name, everything = services_of(project)
+    services = chosen_services(everything, params["services"])
     running = {
         each: service.current for each, service in services.items() if service.current is not None
     }
@@ -252,6 +258,7 @@ def describe(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         current, wanted = told_apart(current, now), told_apart(wanted, then)
     return {
         "project": name,
+        "services": list(everything),
         "current": current,
         "wanted": wanted,
         "running": {
