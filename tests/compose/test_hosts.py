@@ -18,8 +18,10 @@ from tests.compose.images import docker
 from tests.compose.machines import Keys, Machine, NoServerError
 from tests.compose.stack import Stack
 
-# Three hosts over SSH: minutes each.
-pytestmark = [pytest.mark.compose, pytest.mark.attack, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]
+
+#: Three hosts over SSH take their time: of each kind of loss one is enough for every change.
+_ATTACK = pytest.mark.attack
 
 _NAMES = ("compose1", "compose2", "compose3")
 
@@ -132,14 +134,14 @@ def variables(stack: Stack, state: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("phase", "noticed", "name"),
     [
-        ("Declare", "Assess", "compose3"),
-        ("Protect", "Assess", "compose3"),
-        ("Assess", "Assess", "compose3"),
+        pytest.param("Declare", "Assess", "compose3", marks=_ATTACK),
+        pytest.param("Protect", "Assess", "compose3", marks=_ATTACK),
+        pytest.param("Assess", "Assess", "compose3", marks=_ATTACK),
         ("Preserve", "Preserve", "compose3"),
-        ("Prepare", "Prepare", "compose3"),
+        pytest.param("Prepare", "Prepare", "compose3", marks=_ATTACK),
         # What is done once for all is done on the first.
-        ("Assess", "Assess", "compose1"),
-        ("Preserve", "Preserve", "compose1"),
+        pytest.param("Assess", "Assess", "compose1", marks=_ATTACK),
+        pytest.param("Preserve", "Preserve", "compose1", marks=_ATTACK),
     ],
 )
 def test_host_that_is_lost_before_the_switch_ends_it_with_nothing_changed(
@@ -158,7 +160,7 @@ def test_host_that_is_lost_before_the_switch_ends_it_with_nothing_changed(
     assert fleet.versions() == ["1.0.0"] * 3
 
 
-@pytest.mark.parametrize("phase", ["Pause", "Switch"])
+@pytest.mark.parametrize("phase", [pytest.param("Pause", marks=_ATTACK), "Switch"])
 def test_host_that_is_lost_before_it_was_switched_is_named_and_switched_when_it_is_back(
     fleet: Fleet, phase: str
 ) -> None:
@@ -178,10 +180,10 @@ def test_host_that_is_lost_before_it_was_switched_is_named_and_switched_when_it_
     ("phase", "noticed", "name"),
     [
         ("Verify", "Confirm", "compose3"),
-        ("Resume", "Confirm", "compose3"),
-        ("Confirm", "Confirm", "compose3"),
+        pytest.param("Resume", "Confirm", "compose3", marks=_ATTACK),
+        pytest.param("Confirm", "Confirm", "compose3", marks=_ATTACK),
         # The gate is asked from there.
-        ("Verify", "Verify", "compose1"),
+        pytest.param("Verify", "Verify", "compose1", marks=_ATTACK),
     ],
 )
 def test_host_that_is_lost_after_the_switch_leaves_it_unproved_until_it_is_back(
@@ -205,6 +207,7 @@ def _go_on(fleet: Fleet, lost: Run, name: str = "compose3") -> None:
     assert fleet.versions() == ["1.0.0"] * 3
 
 
+@_ATTACK
 def test_host_that_is_lost_when_nothing_is_left_to_do_on_it_does_no_harm(fleet: Fleet) -> None:
     lost = fleet.roll_back_and_lose("compose3", "Close")
 
@@ -212,6 +215,7 @@ def test_host_that_is_lost_when_nothing_is_left_to_do_on_it_does_no_harm(fleet: 
     assert fleet.versions() == ["1.0.0"] * 3
 
 
+@_ATTACK
 def test_host_that_dies_half_way_with_its_containers_is_finished_when_it_is_back(
     fleet: Fleet,
 ) -> None:
@@ -238,6 +242,7 @@ def test_host_that_dies_half_way_with_its_containers_is_finished_when_it_is_back
     assert all(len(each.everything()) == 1 for each in fleet.stacks.values())
 
 
+@_ATTACK
 def test_gradual_stops_at_the_first_red_host_and_leaves_the_others_alone(fleet: Fleet) -> None:
     """The second host's target never answers its check."""
     _red(fleet, "compose2")
@@ -268,7 +273,7 @@ def test_gradual_goes_on_while_the_failure_budget_of_a_batch_lasts(fleet: Fleet)
 @pytest.mark.parametrize(
     ("percent", "code", "versions"),
     [
-        pytest.param("0", 4, ["1.0.0", "2.1.0", "2.1.0"], id="no budget"),
+        pytest.param("0", 4, ["1.0.0", "2.1.0", "2.1.0"], id="no budget", marks=_ATTACK),
         pytest.param("50", 5, ["1.0.0", "2.1.0", "1.0.0"], id="one of two"),
     ],
 )

@@ -29,6 +29,15 @@ _BREAKS = """\
       changed_when: true
 """
 
+_TELLS = """\
+    - name: It was played to its end
+      ansible.builtin.lineinfile:
+        path: {path}
+        line: "{{{{ now(utc=true) }}}}"
+        create: true
+        mode: "0600"
+"""
+
 
 @dataclass(frozen=True)
 class Staging:
@@ -59,6 +68,11 @@ class Staging:
         argv = [sys.executable, "-m", "rollback_playbook", *words]
         (self.folder / name).write_text(_BREAKS.format(hosts=hosts, argv=json.dumps(argv)))
 
+    def mended(self) -> int:
+        """How often the playbook that mends was played to its end."""
+        path = self.folder / "mended"
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
     def drill(self, *argv: str) -> subprocess.CompletedProcess[str]:
         return self.operator.types("drill", *argv, "-i", str(self.inventory))
 
@@ -78,6 +92,8 @@ def staging(working: Operator, tmp_path: Path) -> Iterator[Staging]:
     lab = ("--dir", str(working.lab.directory))
     place.plays("deploys.yml", "lab", "break", "--code-only", *lab)
     place.plays("mends.yml", "lab", "mend", *lab)
+    with (tmp_path / "mends.yml").open("a", encoding="utf-8") as mends:
+        mends.write(_TELLS.format(path=tmp_path / "mended"))
     place.says()
     yield place
     mend_lab(working.lab.directory)
@@ -87,14 +103,19 @@ def test_every_drill_of_an_environment_is_measured_written_down_and_scored(
     staging: Staging,
 ) -> None:
     before = len(staging.log())
+    fault = {"playbook": "../../deploys.yml", "mend": "../../mends.yml"}
+    staging.says(drill_faults={"application": fault, "emergency": fault})
 
     done = staging.drill("--all")
 
     assert done.returncode == 0, done.stderr
     assert "✓ users are served again" in done.stderr
     assert "scorecard" in done.stdout
-    assert "healthy, in time" in done.stdout
-    (drill,) = staging.log()[before:]
+    assert done.stdout.count("healthy, in time") == 2
+    assert staging.mended() == 2
+    drills = {each["scenario"]: each for each in staging.log()[before:]}
+    assert [*drills] == ["application", "emergency"]
+    drill = drills["application"]
     assert (drill["scenario"], drill["environment"], drill["exit_code"]) == (
         "application", "staging", 0,
     )  # fmt: skip
@@ -103,7 +124,7 @@ def test_every_drill_of_an_environment_is_measured_written_down_and_scored(
     assert {"Assess", "Switch", "Verify"} <= set(drill["phases"])
     assert drill["seconds"] < drill["target_seconds"]
     summary = staging.operator.last()
-    assert (summary["kind"], summary["id"]) == ("drill", drill["incident"])
+    assert (summary["kind"], summary["id"]) == ("drill", drills["emergency"]["incident"])
     plan = staging.operator.types(
         "plan", "application", "--no-assess", "-i", str(staging.inventory)
     ).stdout
@@ -128,6 +149,7 @@ def test_scenario_that_leaves_users_with_the_fault_is_a_failed_drill_and_is_left
     assert "so they do not feel it" in done.stderr
     assert "✗ users still fail: " in done.stderr
     assert "not mended, so that it can be looked at" in done.stderr
+    assert staging.mended() == 0
     assert staging.log()[-1]["exit_code"] == 5
     resumed = staging.operator.types("traffic-resume", "-i", "lab")
     assert resumed.returncode == 0, resumed.stderr
