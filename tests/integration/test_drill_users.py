@@ -14,7 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rollback_playbook.drill.users import asking
+from rollback_playbook.drill.prober import Prober, Sample
+from rollback_playbook.drill.users import Wish, asking
+from tests.gate_servers import Authority, authority, http_app
+
+__all__ = ["authority"]
 
 pytestmark = pytest.mark.integration
 
@@ -29,7 +33,9 @@ from rollback_playbook.drill import prober
 quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 real = subprocess.Popen
 prober.subprocess.Popen = lambda *arguments, **others: real(*arguments, **others, **quiet)
-users = prober.Prober("rollback_playbook.drill.users", ["5", "1", sys.argv[1]], Path(sys.argv[2]))
+from rollback_playbook.drill.users import Wish, asking
+
+users = asking(Wish([sys.argv[1]], 5, 1), Path(sys.argv[2]))
 print(users._process.pid, flush=True)
 os._exit(0)
 """
@@ -85,21 +91,21 @@ def _serving(answer: Callable[[Callable[[bytes], None]], None]) -> Iterator[str]
 
 
 @pytest.mark.parametrize(
-    ("answer", "status"),
+    ("answer", "status", "why"),
     [
-        pytest.param(_never_answers, 0, id="hangs"),
-        pytest.param(_never_ends, 0, id="endless"),
-        pytest.param(_drips, 0, id="drips"),
-        pytest.param(_is_no_http, 0, id="no HTTP"),
-        pytest.param(_redirects, 302, id="redirects"),
-        pytest.param(_cannot_be_unpacked, 0, id="cannot be unpacked"),
+        pytest.param(_never_answers, 0, "no answer in time", id="hangs"),
+        pytest.param(_never_ends, 0, "no answer in time", id="endless"),
+        pytest.param(_drips, 0, "no answer in time", id="drips"),
+        pytest.param(_is_no_http, 0, "illegal request line", id="no HTTP"),
+        pytest.param(_redirects, 302, "", id="redirects"),
+        pytest.param(_cannot_be_unpacked, 0, "incorrect header check", id="cannot be unpacked"),
     ],
 )
 def test_answer_that_is_none_is_a_failed_request_and_costs_no_more_than_the_timeout(
-    tmp_path: Path, answer: Callable[[Callable[[bytes], None]], None], status: int
+    tmp_path: Path, answer: Callable[[Callable[[bytes], None]], None], status: int, why: str
 ) -> None:
     with _serving(answer) as url:
-        prober = asking([url], tmp_path / "seen.jsonl", rate=5, timeout=_TIMEOUT)
+        prober = asking(Wish([url], 5, _TIMEOUT), tmp_path / "seen.jsonl")
         largest = _watched(prober._process.pid, seconds=3)
         began = time.monotonic()
         found = prober.stop()
@@ -107,14 +113,46 @@ def test_answer_that_is_none_is_a_failed_request_and_costs_no_more_than_the_time
 
     assert len(found) > 3
     assert {each.status for each in found} == {status}
+    assert {each.error for each in found if why not in each.error} == set()
     assert max(each.seconds for each in found) < _TIMEOUT + 2
     assert took < _TIMEOUT + 3
     assert largest < _LARGE
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_certificate_of_a_private_authority_is_trusted_when_it_is_named(
+    tmp_path: Path, authority: Authority, trusted: bool
+) -> None:
+    with http_app(authority.server_context("127.0.0.1")) as app:
+        wish = Wish([app.url()], 5, 5, authority.ca_cert if trusted else "")
+        users = asking(wish, tmp_path / "seen.jsonl")
+        found = _first(users)
+
+    assert found.good == trusted
+    assert ("certificate verify failed" in found.error) != trusted
+
+
+def test_password_in_an_address_is_not_on_a_command_line(tmp_path: Path) -> None:
+    users = asking(Wish(["http://ann:s3cr3t@127.0.0.1:9/"], 5, 1), tmp_path / "seen.jsonl")
+    line = psutil.Process(users._process.pid).cmdline()
+    _first(users)
+
+    assert "rollback_playbook.drill.users" in line
+    assert "s3cr3t" not in " ".join(line)
+
+
+def _first(users: Prober) -> Sample:
+    """What they saw first; they are stopped then."""
+    deadline = time.monotonic() + 60
+    while not users.so_far():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return users.stop()[0]
+
+
 def test_address_that_only_looks_like_one_ends_nobody(tmp_path: Path) -> None:
     url = "http://127.0.0.1:9/\x7f"
-    prober = asking([url], tmp_path / "seen.jsonl", rate=5, timeout=_TIMEOUT)
+    prober = asking(Wish([url], 5, _TIMEOUT), tmp_path / "seen.jsonl")
     _watched(prober._process.pid, seconds=2)
 
     found = prober.stop()
@@ -162,7 +200,7 @@ def test_answer_that_is_still_to_come_at_the_end_is_waited_for(
     """Users who are patient had theirs; ending them sooner would look like a failure."""
     monkeypatch.setattr("rollback_playbook.drill.prober._STOP_SECONDS", 0.2)
     with _serving(_answers_late) as url:
-        users = asking([url], tmp_path / "users.jsonl", rate=2, timeout=20)
+        users = asking(Wish([url], 2, 20), tmp_path / "users.jsonl")
         deadline = time.monotonic() + 60
         while not users.so_far():
             assert time.monotonic() < deadline

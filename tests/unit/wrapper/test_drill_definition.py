@@ -9,6 +9,7 @@ import pytest
 
 from rollback_playbook.drill.definition import Definition, definition_of
 from rollback_playbook.errors import RefusedError, UsageError
+from rollback_playbook.lab.certificates import issue
 
 _SCENARIOS = ("application", "full", "gradual")
 _URL = "https://staging.example/orders"
@@ -31,8 +32,8 @@ def _definition(folder: Path, **variables: Any) -> Definition:
 def test_fault_is_a_playbook_beside_the_inventory(folder: Path) -> None:
     found = _definition(folder)
 
-    assert found.urls == (_URL,)
-    assert (found.rate, found.timeout) == (25, 1)
+    assert found.users.urls == (_URL,)
+    assert (found.users.rate, found.users.timeout) == (25, 1)
     assert found.fault_for("application").playbook == folder / "break.yml"
 
 
@@ -56,11 +57,25 @@ def test_everything_that_can_be_said_is_taken(folder: Path) -> None:
         drill_faults={"gradual": fault, "application": {"playbook": str(folder / "break.yml")}},
     )
 
-    assert found.urls == (_URL, "http://127.0.0.1:80/")
-    assert (found.rate, found.timeout) == (2, 0.5)
+    assert found.users.urls == (_URL, "http://127.0.0.1:80/")
+    assert (found.users.rate, found.users.timeout) == (2, 0.5)
     assert list(found.faults) == ["gradual", "application"]
     assert found.fault_for("gradual").mend == folder / "mend.yml"
     assert found.fault_for("gradual").variables == ('{"a": [1]}',)
+
+
+def test_certificates_are_those_of_a_file_beside_the_inventory(folder: Path) -> None:
+    issue(folder / "tls")
+
+    found = _definition(folder, drill_ca_cert="../tls/ca.pem")
+
+    assert found.users.ca_cert == str(folder / "tls" / "ca.pem")
+
+
+@pytest.mark.parametrize("path", ["../nowhere.pem", "../break.yml", "bad\0name"])
+def test_certificates_that_cannot_be_used_are_wrong_usage(folder: Path, path: str) -> None:
+    with pytest.raises(UsageError, match="drill_ca_cert"):
+        _definition(folder, drill_ca_cert=path)
 
 
 @pytest.mark.parametrize("faults", [None, {}])

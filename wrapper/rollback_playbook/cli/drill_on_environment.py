@@ -95,12 +95,7 @@ class _Drill:
     def run(self) -> Drill:
         """Raises BrokenOffError where it came to no end."""
         with passing_folder() as folder:
-            prober = users.asking(
-                self._definition.urls,
-                folder / "prober.jsonl",
-                rate=self._definition.rate,
-                timeout=self._definition.timeout,
-            )
+            prober = users.asking(self._definition.users, folder / "prober.jsonl")
             try:
                 drill = self._drill(Watch(self._definition, prober))
             finally:

@@ -41,8 +41,9 @@ class Watch:
 
     def require_good(self, *, hint: str) -> None:
         """A drill begins on a system that works, so that what is wrong later is the fault."""
-        step(f"users of {self.definition.environment} ask for {', '.join(self.definition.urls)}")
-        until = time.monotonic() + _WELL_SECONDS + _WELL / self.definition.rate
+        users = self.definition.users
+        step(f"users of {self.definition.environment} ask for {', '.join(users.urls)}")
+        until = time.monotonic() + _WELL_SECONDS + _WELL / users.rate
         while not _are_well(last := self.prober.so_far()[-_WELL:]):
             if time.monotonic() > until:
                 raise RefusedError(
@@ -65,13 +66,13 @@ class Watch:
     def measure(self, progress: Progress, *, broken: float, rollback: float) -> Felt:
         """At the end of the scenario; what users asked for before says nothing of its end."""
         ended = time.time()
-        until = time.monotonic() + _END_SECONDS + 1 / self.definition.rate
+        until = time.monotonic() + _END_SECONDS + 1 / self.definition.users.rate
         while time.monotonic() < until and not _are_well(_since(ended, self.prober.so_far())):
             time.sleep(_LOOK_SECONDS)
         samples = self.prober.stop()
         self.end = _since(ended, samples)
         self.felt = Felt.of(
-            samples, progress, broken=broken, rollback=rollback, rate=self.definition.rate
+            samples, progress, broken=broken, rollback=rollback, rate=self.definition.users.rate
         )
         return self.felt
 
@@ -103,6 +104,7 @@ def _told(samples: Sequence[Sample]) -> str:
     bad = [each for each in samples if not each.good]
     if not bad:
         return f"the last {len(samples)} requests were answered"
-    why = "no answer" if bad[-1].status == 0 else f"status {bad[-1].status}"
-    where = Redactor().text(bad[-1].path)
-    return f"{len(bad)} of the last {len(samples)} requests failed, {why} from {where}"
+    last = bad[-1]
+    why = f"status {last.status}" if last.status else last.error or "no answer"
+    where = Redactor().text(last.path)
+    return f"{len(bad)} of the last {len(samples)} requests failed ({where}: {why})"

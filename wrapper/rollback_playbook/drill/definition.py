@@ -3,16 +3,19 @@
 - ``drill_url``: an address, or several, that users ask for and that answer 200 when all is well.
 - ``drill_rate``: requests a second, 25 if not said.
 - ``drill_timeout``: seconds after which a user gives up, 1 if not said.
+- ``drill_ca_cert``: a file with the certificates that users trust, those of httpx if not said.
 - ``drill_faults``: for each scenario a mapping with ``playbook``, which causes the fault;
   optionally ``mend``, which is played after a drill that went well, ``seconds`` within which each
-  of the two has to end, 900 if not said, and ``variables`` for the scenario. Paths are those of
-  playbooks, relative to the folder of the inventory.
+  of the two has to end, 900 if not said, and ``variables`` for the scenario.
+
+Paths are relative to the folder of the inventory.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rollback_playbook.drill.prober import RATE
+from rollback_playbook.drill.users import Wish
 from rollback_playbook.errors import RefusedError, UsageError
 
 _FAULTS = "drill_faults"
@@ -47,9 +51,7 @@ class Definition:
     """The drills of one environment, by scenario, in the order of the inventory."""
 
     environment: str
-    urls: tuple[str, ...]
-    rate: float
-    timeout: float
+    users: Wish
     faults: Mapping[str, Fault] = field(default_factory=dict)
 
     def fault_for(self, scenario: str) -> Fault:
@@ -87,9 +89,12 @@ def definition_of(
     folder = Path(inventory) if Path(inventory).is_dir() else Path(inventory).parent
     return Definition(
         environment,
-        urls=_urls(environment, variables.get(_URL)),
-        rate=_positive("drill_rate", variables.get("drill_rate", RATE)),
-        timeout=_positive("drill_timeout", variables.get("drill_timeout", _TIMEOUT_SECONDS)),
+        users=Wish(
+            urls=_urls(environment, variables.get(_URL)),
+            rate=_positive("drill_rate", variables.get("drill_rate", RATE)),
+            timeout=_positive("drill_timeout", variables.get("drill_timeout", _TIMEOUT_SECONDS)),
+            ca_cert=_certificates(variables.get("drill_ca_cert"), folder),
+        ),
         faults={str(name): _fault(str(name), said, folder) for name, said in faults.items()},
     )
 
@@ -148,6 +153,22 @@ def _fault(scenario: str, said: Any, folder: Path) -> Fault:
         ),
         variables=(json.dumps(dict(variables)),) if variables else (),
     )
+
+
+def _certificates(said: Any, folder: Path) -> str:
+    """The path of a file that can be used, or nothing."""
+    if not said:
+        return ""
+    path = folder / str(said)
+    try:
+        path = path.resolve()
+        ssl.create_default_context(cafile=str(path))
+    except (OSError, ValueError) as exc:
+        raise UsageError(
+            f"drill_ca_cert: the certificates of {path} cannot be used: {exc}",
+            hint="a path that is not absolute is relative to the folder of the inventory",
+        ) from exc
+    return str(path)
 
 
 def _playbook(where: str, said: Any, folder: Path) -> Path:

@@ -7,6 +7,7 @@ it is gone, and appends one JSON object a request to a file. ``seen`` turns that
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -26,6 +27,8 @@ _STOP_SECONDS = 10
 _PARENT = "ROLLBACK_PLAYBOOK_PROBER_OF"
 #: So much of an answer is looked at, in bytes.
 _LONGEST_ANSWER = 1 << 20
+#: So many characters of why there was none.
+_LONGEST_ERROR = 200
 #: The time of so many requests without a right answer counts as an outage: six in a row.
 _GAP_REQUESTS = 6.25
 
@@ -41,6 +44,8 @@ class Sample:
     status: int
     #: An answer of 200 whose content is wrong.
     wrong: bool = False
+    #: Why there was no answer.
+    error: str = ""
 
     @property
     def good(self) -> bool:
@@ -116,11 +121,17 @@ class Seen:
 class Prober:
     """The prober's process: the program ``module``, called with ``arguments`` and the file.
 
-    ``timeout``: seconds that one of its requests may take.
+    ``timeout``: seconds that one of its requests may take; ``given``: what it reads from stdin.
     """
 
     def __init__(
-        self, module: str, arguments: Sequence[str], file: Path, *, timeout: float = 0
+        self,
+        module: str,
+        arguments: Sequence[str],
+        file: Path,
+        *,
+        timeout: float = 0,
+        given: str = "",
     ) -> None:
         self.file = file
         self._timeout = timeout
@@ -129,10 +140,15 @@ class Prober:
         self._unseen_until: float | None = None
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments, str(file)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             env={**os.environ, _PARENT: str(os.getpid())},
             start_new_session=True,
+            text=True,
         )
+        # One that has ended already says so when it is stopped.
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
+                stdin.write(given)
 
     def stop(self) -> list[Sample]:
         """End the process; everything it saw, in order. May be called again.
@@ -262,7 +278,7 @@ async def asked(
     import httpx
 
     at, clock = time.time(), time.monotonic()
-    status, wrong = 0, False
+    status, wrong, error = 0, False, ""
     try:
         async with asyncio.timeout(timeout), client.stream("GET", path) as answer:
             content = b""
@@ -270,6 +286,8 @@ async def asked(
                 content += part[: _LONGEST_ANSWER - len(content)]
             status = answer.status_code
         wrong = status == 200 and is_wrong(content)
-    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
-        status = 0
-    return Sample(round(at, 4), round(time.monotonic() - clock, 4), path, status, wrong)
+    except (httpx.TimeoutException, TimeoutError):
+        status, error = 0, "no answer in time"
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        status, error = 0, str(exc)[:_LONGEST_ERROR] or type(exc).__name__
+    return Sample(round(at, 4), round(time.monotonic() - clock, 4), path, status, wrong, error)
