@@ -77,6 +77,24 @@ def test_without_a_good_release_it_is_the_image_that_arrived_before(
     docker("rmi", "shop/web:9.0.0")
 
 
+def test_without_a_good_release_it_is_the_image_of_a_container_that_was_left(
+    stack: Stack, run_module: RunModule, images: Images
+) -> None:
+    """As of a deployment that was broken off; it knows better than the order of arrival."""
+    stack.deploy(web="1.0.0")
+    mine = {"project": stack.project, "service": "web"}
+    labels = [f"--label=com.docker.compose.{name}={value}" for name, value in mine.items()]
+    left = docker("create", *labels, "shop/web:4.0.0").strip()
+    try:
+        result = run_module("compose_release_info", question(stack, services=["web"]))
+    finally:
+        docker("rm", "--force", left)
+
+    assert result["targets"]["web"]["source"] == "ran before"
+    assert result["targets"]["web"]["id"] == images(web="4.0.0")["web"]["id"]
+    assert (result["current"], result["wanted"]) == ("1.0.0", "4.0.0")
+
+
 def test_version_that_nobody_has_is_refused_with_what_there_is(
     stack: Stack, run_module: RunModule
 ) -> None:
