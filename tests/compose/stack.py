@@ -12,6 +12,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from tests.compose.images import docker
 from tests.compose.proxy import nginx
@@ -106,6 +109,13 @@ class Stack:
         self._write_variables()
         self.compose("up", "--detach", "--quiet-pull", "--remove-orphans")
 
+    def change(self, service: str, about: Mapping[str, Any]) -> None:
+        """What the owner writes into the Compose file of one service; nothing runs of it yet."""
+        model = yaml.safe_load(self.compose_file)
+        model["services"][service].update(about)
+        self.compose_file = yaml.safe_dump(model)
+        self.write()
+
     def reset(self) -> None:
         """As its owner has written it in the beginning, running and answering."""
         self.compose_file, self.variables = self._first[0], dict(self._first[1])
@@ -134,7 +144,7 @@ class Stack:
 
     def _lead_nobody_away(self) -> None:
         """A container that gets the address of one of another test is to be reached."""
-        for pid in self.pids(*self.containers()) if self.containers() else ():
+        for pid in filter(int, self.pids(*self.containers()) if self.containers() else ()):
             for line in filtered(pid, "OUTPUT", "nat"):
                 if "rollback-playbook" in line:
                     rule = line.partition(" ")[2].split()

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.compose.conftest import MakeEnvironment
 from tests.compose.stack import Stack
@@ -22,10 +21,7 @@ def wish(stack: Stack, **more: Any) -> dict[str, Any]:
 
 def with_service(stack: Stack, name: str, about: dict[str, Any]) -> None:
     """The user changes a service and makes it anew."""
-    (file,) = stack.folder.glob("*compose*.y*ml")
-    model = yaml.safe_load(file.read_text())
-    model["services"][name].update(about)
-    file.write_text(yaml.safe_dump(model))
+    stack.change(name, about)
     stack.compose("up", "--detach", "--no-deps", name)
 
 

@@ -375,6 +375,81 @@ def test_tag_that_has_moved_on_does_not_fool_it(
     docker("rmi", "--no-prune", "shop/web:moving")
 
 
+def test_all_lets_the_other_services_have_the_images_that_they_ran(
+    stack: Stack, run_module: RunModule, images: Images
+) -> None:
+    """Also where their tag has come to mean another one."""
+    ran = images(worker="1.0.0")["worker"]["id"]
+    docker("tag", ran, "shop/worker:moving")
+    stack.deploy(web="2.0.0", worker="moving")
+    docker("tag", "shop/worker:4.0.0", "shop/worker:moving")
+
+    result = run_module("compose_release", order(stack, images=images(web="1.0.0"), strategy="all"))
+
+    assert result["changed"]
+    assert result["after"]["worker"]["id"] == ran
+    docker("rmi", "--no-prune", "shop/worker:moving")
+
+
+@pytest.mark.parametrize("strategy", ["recreate", "overlap"])
+def test_replica_that_crashes_again_and_again_neither_hinders_it_nor_is_forgotten(
+    stack: Stack, run_module: RunModule, images: Images, strategy: str
+) -> None:
+    """As in a bad release that does not crash everywhere."""
+    stack.change("web", {"restart": "always"})
+    stack.deploy(web="2.0.0")
+    one, _other = stack.containers()["web"]
+    docker("exec", one, "/bin/busybox", "sh", "-c", "echo 'raise SystemExit(1)' > /app/app.py")
+    docker("restart", "--time", "0", one)
+    deadline = time.monotonic() + 60
+    while docker("inspect", "--format", "{{.State.Status}}", one).strip() != "restarting":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+    args = order(stack, images=images(web="1.0.0"), strategy=strategy)
+    result = run_module("compose_release", args)
+
+    assert result.get("changed"), result
+    assert stack.images("web") == {"shop/web:1.0.0"}
+    assert len(stack.containers()["web"]) == 2
+    assert not run_module("compose_release", args)["changed"]
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        pytest.param({"volumes": ["data:/data"]}, id="a volume"),
+        pytest.param({"volumes": ["/data"]}, id="a volume without a name"),
+        pytest.param({"volumes": ["./kept:/data"]}, id="a folder"),
+    ],
+)
+def test_two_containers_never_write_to_the_same_place(
+    stack: Stack, run_module: RunModule, images: Images, about: dict[str, Any]
+) -> None:
+    stack.change("worker", about)
+    stack.deploy(worker="2.0.0")
+    [old] = stack.containers()["worker"]
+    docker("exec", old, "/bin/busybox", "touch", "/data/kept")
+    began = time.time()
+    args = order(stack, images=images(worker="1.0.0"), strategy="overlap")
+
+    proved = run_module("compose_release", {**args, "state": "proved"})
+    switched = run_module("compose_release", args)
+
+    assert not proved.get("failed"), proved
+    assert "worker: no second container was started beside it" in str(proved["warnings"])
+    assert switched["changed"], switched
+    [new] = stack.containers()["worker"]
+    assert docker("exec", new, "/bin/busybox", "ls", "/data").split() == ["kept"]
+    happened = docker(
+        "events", "--since", f"{began:.3f}", "--until", f"{time.time():.3f}",
+        "--filter", f"label=com.docker.compose.project={stack.project}",
+        "--filter", "event=start", "--filter", "event=die",
+        "--format", "{{.Action}} {{.Actor.ID}}",
+    )  # fmt: skip
+    assert happened.splitlines() == [f"die {old}", f"start {new}"]
+
+
 def test_all_goes_down_and_up_and_volumes_only_when_asked_twice(
     stack: Stack, run_module: RunModule, images: Images
 ) -> None:

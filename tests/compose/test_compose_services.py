@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -71,6 +72,56 @@ def test_service_that_does_not_get_healthy_is_named_with_its_reason(
     assert result["failed"]
     assert f"container {stack.project}-api-" in result["msg"]
     assert "was not healthy within 3 s" in result["msg"]
+
+
+@pytest.mark.parametrize("restart", ["no", "always"])
+@pytest.mark.parametrize("state", ["started", "restarted", "recreated"])
+def test_service_that_crashes_has_not_started(
+    stack: Stack, run_module: RunModule, restart: str, state: str
+) -> None:
+    stack.change("worker", {"restart": restart, "image": "shop/worker:3.0.0"})
+    stack.compose("up", "--detach", "--no-deps", "worker")
+    wait_for_end(stack, "worker")
+
+    more = {"override": str(stack.host / "override.yml")} if state == "recreated" else {}
+    result = run_module("compose_services", wish(stack, ["worker"], state, **more))
+
+    assert result.get("failed"), result
+    assert "no module named shop.settings" in result["msg"]
+
+
+def test_service_that_the_engine_starts_again_and_again_is_stopped(
+    stack: Stack, run_module: RunModule
+) -> None:
+    stack.change("worker", {"restart": "always", "image": "shop/worker:3.0.0"})
+    stack.compose("up", "--detach", "--no-deps", "worker")
+    wait_for_end(stack, "worker")
+
+    result = run_module("compose_services", wish(stack, ["worker"], "stopped"))
+
+    assert result["changes"] == ["worker"]
+    assert states(stack, "worker") == {"exited"}
+    assert not run_module("compose_services", wish(stack, ["worker"], "stopped"))["changed"]
+
+
+def states(stack: Stack, service: str) -> set[str]:
+    """What the Engine says that its containers are, also those that do not run."""
+    mine = ("--all", "--filter", f"label=com.docker.compose.project={stack.project}")
+    its = ("--filter", f"label=com.docker.compose.service={service}", "--format", "{{.State}}")
+    return set(docker("ps", *mine, *its).split())
+
+
+def wait_for_end(stack: Stack, service: str) -> None:
+    """Of one that is started again, when the Engine waits for seconds before it does."""
+    mine = f"label=com.docker.compose.project={stack.project}"
+    its = f"label=com.docker.compose.service={service}"
+    [container] = docker("ps", "--all", "--quiet", "--filter", mine, "--filter", its).split()
+    deadline = time.monotonic() + 60
+    ended = {"exited 0", "restarting 5", "restarting 6", "restarting 7"}
+    about = "{{.State.Status}} {{.RestartCount}}"
+    while docker("inspect", "--format", about, container).strip() not in ended:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_container_that_listens_nowhere_is_ready_by_its_own_check(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import typing as t
@@ -23,6 +24,8 @@ from ansible_collections.sre.rollback.plugins.module_utils._docker_health_check 
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 
 _LABEL = "com.docker.compose."
+#: The name that the Engine gives to a volume without one.
+_ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 #: Bytes without which no container starts: its log, its state, and a layer of its own.
 _ROOM = 1 << 20
 
@@ -42,6 +45,8 @@ class Container:
     reference: str
     image_id: str
     running: bool
+    #: Whether it has ended and the Engine starts it again and again.
+    restarting: bool
     #: The command of its own health check; empty where it has none.
     health_check: tuple[str, ...]
     health: str
@@ -52,11 +57,18 @@ class Container:
     pid: int
     #: Bytes that it may have; 0 for no limit.
     memory_limit: int
+    #: Whether it writes to a volume without a name, which no other container gets.
+    own_data: bool
 
     @property
     def alive(self) -> bool:
         """Whether it runs and its own health check does not say otherwise."""
         return self.running and self.health != "unhealthy"
+
+    @property
+    def completed(self) -> bool:
+        """Whether it has done what it was for, as a container that migrates and ends."""
+        return not self.running and not self.restarting and self.exit_code == 0
 
 
 @dataclass(frozen=True)
@@ -262,6 +274,7 @@ def container_from(found: t.Mapping[str, t.Any]) -> Container:
         reference=config["Image"],
         image_id=found["Image"],
         running=state["Running"] and not state.get("Restarting", False),
+        restarting=bool(state.get("Restarting", False)),
         health_check=health_check_command(config),
         health=(state.get("Health") or {}).get("Status", ""),
         exit_code=state.get("ExitCode", 0),
@@ -269,6 +282,7 @@ def container_from(found: t.Mapping[str, t.Any]) -> Container:
         created=found["Created"],
         pid=state.get("Pid", 0),
         memory_limit=(found.get("HostConfig") or {}).get("Memory", 0),
+        own_data=any(_is_own_data(mount) for mount in found.get("Mounts") or ()),
     )
 
 
@@ -328,6 +342,11 @@ def project_from(params: t.Mapping[str, t.Any]) -> Project:
         docker=params["docker_cli"],
         docker_host=params["docker_host"],
     )
+
+
+def _is_own_data(mount: t.Mapping[str, t.Any]) -> bool:
+    name = str(mount.get("Name") or "")
+    return bool(mount.get("RW")) and bool(_ANONYMOUS.fullmatch(name))
 
 
 def _is_one_off(found: t.Mapping[str, t.Any]) -> bool:

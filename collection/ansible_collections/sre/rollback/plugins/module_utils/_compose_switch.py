@@ -187,7 +187,7 @@ def recreate(order: Order, found: Found, names: t.Sequence[str]) -> None:
     try:
         _up(order, names, scale, "--force-recreate")
         now = look_again(order, found)
-        fresh = [each.id for name in names for each in now.services[name].alive]
+        fresh = [each.id for name in names for each in now.services[name].required]
         wait_ready(order.project, fresh, timeout=order.timeout)
         _tell_proxies(order)
     except ComposeError as exc:
@@ -207,9 +207,10 @@ def _take_back(order: Order, found: Found, names: t.Sequence[str]) -> None:
 
 
 def can_overlap(service: Service) -> bool:
-    """Whether two generations of its containers can run at once: no name and no port is fixed.
+    """Whether two generations of its containers can run at once.
 
-    One in the network of the host or of another service has its ports there.
+    No name and no port is fixed, and no data are in one place. One in the network of the host or of
+    another service has its ports there.
     """
     definition = service.definition
     ports = any(str(port.get("published") or "") for port in definition.get("ports") or ())
@@ -218,7 +219,7 @@ def can_overlap(service: Service) -> bool:
     mode = str(definition.get("network_mode") or "")
     shared = mode == "host" or mode.startswith(("service:", "container:"))
     fixed = definition.get("container_name") or ports or addresses or shared
-    return bool(service.alive) and not fixed
+    return bool(service.alive) and not fixed and not service.keeps_data
 
 
 def state_in_words(order: Order, names: t.Iterable[str]) -> str:
@@ -236,17 +237,24 @@ def state_in_words(order: Order, names: t.Iterable[str]) -> str:
 
 
 def named(order: Order, found: Found) -> dict[str, Image]:
-    """Each image with a name that means it: a tag that has moved on gets one of ours."""
-    named = {}
-    for service, image in order.images.items():
-        reference = image.reference
-        there = found.images.get(reference)
-        if reference.startswith("sha256:") or there is None or there.id != image.id:
-            repository = repository_of(found.services[service].reference)
-            reference = f"{repository}:rollback-{image.id.replace('sha256:', '')[:12]}"
-            order.project.run("tag", image.id, reference)
-        named[service] = Image(reference, image.id)
-    return named
+    """Each image with a name that means it."""
+    return {
+        name: Image(_name_of(order, found, name, image, found.images), image.id)
+        for name, image in order.images.items()
+    }
+
+
+def _name_of(
+    order: Order, found: Found, service: str, image: Image, there: t.Mapping[str, HostImage]
+) -> str:
+    """Its reference; a tag that has moved on gets one of ours instead."""
+    now = there.get(image.reference)
+    if not image.reference.startswith("sha256:") and now is not None and now.id == image.id:
+        return image.reference
+    repository = repository_of(found.services[service].reference)
+    name = f"{repository}:rollback-{image.id.replace('sha256:', '')[:12]}"
+    order.project.run("tag", image.id, name)
+    return name
 
 
 def write_override(order: Order, found: Found) -> None:
@@ -258,14 +266,23 @@ def write_override(order: Order, found: Found) -> None:
         earlier = {name: each["image"] for name, each in json.loads(body)["services"].items()}
         pins = {name: ref for name, ref in earlier.items() if _still_runs(found, name, ref)}
     if order.strategy == "all":
-        for name, service in found.services.items():
-            if service.current is not None:
-                pins.setdefault(name, service.current.reference)
+        pins = {**_what_runs(order, found, pins), **pins}
     pins.update({name: image.reference for name, image in order.images.items()})
     services = {name: {"image": ref, "pull_policy": "never"} for name, ref in sorted(pins.items())}
     Path(order.override).parent.mkdir(parents=True, exist_ok=True)
     text = _HEAD + json.dumps({"services": services}, indent=2) + "\n"
     _atomic_file.replace(order.override, text.encode())
+
+
+def _what_runs(order: Order, found: Found, but: t.Container[str]) -> dict[str, str]:
+    """A name for the image of each other service that has a container."""
+    running = {
+        name: Image(service.current.reference, service.current.image_id)
+        for name, service in found.services.items()
+        if service.current is not None and name not in but and name not in order.images
+    }
+    there = order.project.images(*(image.reference for image in running.values()))
+    return {name: _name_of(order, found, name, image, there) for name, image in running.items()}
 
 
 def _still_runs(found: Found, name: str, reference: str) -> bool:
@@ -305,7 +322,8 @@ def _overlap(order: Order, found: Found, names: t.Sequence[str]) -> str:
         service, image = found.services[name], order.images[name]
         for each in service.containers:
             if not each.running:
-                order.project.run("rm", each.id)
+                # By force, since one that keeps ending is being started again.
+                order.project.run("rm", "--force", each.id)
         old[name] = [each.id for each in service.alive if each.image_id != image.id]
         right = len(service.alive) - len(old[name])
         wanted = max(len(old[name]), replicas_of(service.definition))

@@ -63,12 +63,38 @@ class Service:
 
     @property
     def replicas(self) -> int:
-        return len(self.alive) or replicas_of(self.definition)
+        """How many there are to be; those that crash just now count, too."""
+        return max(len(self.alive), replicas_of(self.definition))
+
+    @property
+    def required(self) -> tuple[Container, ...]:
+        """Those that have to run for the service to run: all but the ones that are through."""
+        return tuple(each for each in self.containers if not each.completed)
+
+    @property
+    def keeps_data(self) -> bool:
+        """Whether a second container beside its own would be in the way of what it keeps.
+
+        Two servers on one volume may damage what is on it. Where the owner runs several containers
+        anyway, they are made for that, unless each has a volume of its own that the others lack.
+        """
+        lone = replicas_of(self.definition) == 1 and len(self.alive) <= 1
+        shared = self.definition.get("volumes_from") or any(
+            _is_written(each) for each in self.definition.get("volumes") or ()
+        )
+        return bool(lone and shared) or any(each.own_data for each in self.containers)
 
     @property
     def mixed(self) -> bool:
         """Whether its containers run different images: a switch that stopped half-way."""
         return len({each.image_id for each in self.alive}) > 1
+
+
+def _is_written(volume: t.Mapping[str, t.Any]) -> bool:
+    """Whether it is one with a name, or a folder of the host; a socket holds no data."""
+    source = str(volume.get("source") or "")
+    kept = volume.get("type") in ("volume", "bind") and not volume.get("read_only")
+    return bool(source and kept and not source.endswith(".sock"))
 
 
 def services_of(project: Project) -> tuple[str, dict[str, Service]]:

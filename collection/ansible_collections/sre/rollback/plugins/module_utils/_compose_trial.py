@@ -23,16 +23,20 @@ from ansible_collections.sre.rollback.plugins.module_utils._compose_switch impor
 )
 
 
-def prove(order: Order, found: Found, names: t.Sequence[str]) -> None:
+def prove(order: Order, found: Found, names: t.Sequence[str]) -> list[str]:
     """Start one container of each image beside what runs, see it healthy, and take it away again.
 
     It gets no port and no name of the service, so users do not reach it. Raises ComposeError.
+    Those that are returned keep data, which a second container must not touch: they are not proved.
     """
+    unproved = [name for name in names if found.services[name].keeps_data]
     order = replace(order, override=f"{order.override}.trial", images=named(order, found))
     write_override(order, found)
     started = []
     try:
         for name in names:
+            if name in unproved:
+                continue
             trial = f"{found.name}-{name}-trial"
             started.append(trial)
             order.project.run("rm", "--force", "--volumes", trial, fails=False)
@@ -46,3 +50,4 @@ def prove(order: Order, found: Found, names: t.Sequence[str]) -> None:
         if started:
             order.project.run("rm", "--force", "--volumes", *started, fails=False)
         _atomic_file.remove(order.override)
+    return unproved

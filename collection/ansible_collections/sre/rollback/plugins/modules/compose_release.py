@@ -18,7 +18,7 @@ description:
     O(strategy=all).
   - With O(state=proved) one container of each image is started beside what runs, without a port and
     without the name of the service, seen to be healthy, and taken away again.
-  - Replicas stay as many as they are.
+  - Replicas stay as many as they are, and are as many as the Compose file says at least.
 options:
   images:
     description:
@@ -31,7 +31,10 @@ options:
     type: path
     required: true
   state:
-    description: Whether the services run the images, or are only proved to be able to.
+    description:
+      - Whether the services run the images, or are only proved to be able to.
+      - A service keeps data when it writes to a volume or a folder of the host, unless it has
+        several replicas, or to a volume without a name. No second container is started beside it.
     type: str
     choices: [running, proved]
     default: running
@@ -41,7 +44,7 @@ options:
       - With V(overlap), new containers are started beside the old ones, and those are stopped when
         the new ones are healthy. When they do not get healthy they are taken away, and the old ones
         go on. A service with a fixed container name, port or address, or in the network of the
-        host or of another service, is recreated.
+        host or of another service, is recreated, and so is one that keeps data.
       - With V(all), the whole project goes down and up.
     type: str
     choices: [recreate, overlap, all]
@@ -256,7 +259,12 @@ def undo_of(params: t.Mapping[str, t.Any], found: Found, changes: t.Sequence[str
 def act(module: AnsibleModule, order: Order, found: Found, changes: list[str]) -> Found:
     """What runs afterwards; raises ComposeError with the undo of what was begun."""
     if module.params["state"] == "proved":
-        prove(order, found, changes)
+        unproved = prove(order, found, changes)
+        if unproved:
+            module.warn(
+                f"{', '.join(unproved)}: no second container was started beside it, since it keeps "
+                "data in a volume; the gate alone proves its image"
+            )
         return found
     try:
         noticed = switch(order, found, changes)

@@ -18,7 +18,8 @@ description:
   - With O(state=recreated) the containers are made anew, from what the Compose files and the
     environment files say by now, and of the images that they run. A restart reads neither.
   - Services are started and restarted one after the other, each when the one before it is healthy.
-    One without a health check has to run for three seconds.
+    One without a health check has to run for three seconds. A container that has ended with exit
+    code 0 is through.
 options:
   services:
     description: The services, in the order in which they start. They are stopped in reverse.
@@ -145,7 +146,18 @@ def to_change(services: t.Mapping[str, Service], state: str) -> list[str]:
     """The services that are not in that state."""
     if state in _EACH_TIME:
         return list(services)
-    return [name for name, each in services.items() if bool(each.alive) != (state == "started")]
+    if state == "stopped":
+        return [name for name, each in services.items() if _may_run(each)]
+    return [name for name, each in services.items() if not _runs(each)]
+
+
+def _may_run(service: Service) -> bool:
+    """Whether one of its containers runs, or is about to be started again."""
+    return any(each.running or each.restarting for each in service.containers)
+
+
+def _runs(service: Service) -> bool:
+    return bool(service.alive) and len(service.alive) == len(service.required)
 
 
 def bring(project: Project, names: t.Sequence[str], state: str, timeout: float) -> None:
@@ -155,8 +167,9 @@ def bring(project: Project, names: t.Sequence[str], state: str, timeout: float) 
         return
     for name in names:
         project.compose(*_BEGIN[state], name, timeout=_SECONDS)
-        running = [each.id for each in found(project, [name])[name].alive]
-        wait_ready(project, running, timeout=timeout)
+        # Also what has ended: a container that crashes is one to wait for, in vain.
+        required = [each.id for each in found(project, [name])[name].required]
+        wait_ready(project, required, timeout=timeout)
 
 
 def bring_anew(project: Project, names: t.Sequence[str], params: t.Mapping[str, t.Any]) -> None:
