@@ -31,6 +31,7 @@ def decide(tmp_path: Path, *, databases: int = 0, **variables: Any) -> dict[str,
         "release_current": "2",
         "release_target": "1",
         "incident_id": "now",
+        "rollback_environment": "shop/prod",
         "rollback_restore_points": str(tmp_path / "points"),
         "ansible_connection": "local",
         "ansible_python_interpreter": "{{ ansible_playbook_python }}",
@@ -50,7 +51,7 @@ def decide(tmp_path: Path, *, databases: int = 0, **variables: Any) -> dict[str,
 
 def leave_unfinished(tmp_path: Path) -> None:
     (tmp_path / "points").mkdir()
-    (tmp_path / "points" / "unfinished.json").write_text(json.dumps(_FULL))
+    (tmp_path / "points" / "unfinished-shop-prod.json").write_text(json.dumps(_FULL))
 
 
 def test_without_a_database_only_the_release_goes_back(tmp_path: Path) -> None:
@@ -70,6 +71,17 @@ def test_attempt_that_did_not_finish_restores_a_database_only_where_there_is_one
 
     assert isinstance(decision, dict), decision
     assert (decision["level"], decision["database"]) == (level, level == "full")
+
+
+def test_attempt_of_another_environment_on_the_same_machine_is_none_of_ours(
+    tmp_path: Path,
+) -> None:
+    leave_unfinished(tmp_path)
+
+    decision = decide(tmp_path, databases=1, rollback_environment="shop-staging")
+
+    assert isinstance(decision, dict), decision
+    assert (decision["level"], decision["restore_id"]) == ("application", "now")
 
 
 @pytest.mark.parametrize(

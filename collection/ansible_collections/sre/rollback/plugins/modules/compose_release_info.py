@@ -48,7 +48,7 @@ EXAMPLES = r"""
 - name: Images to go back to are known
   sre.rollback.compose_release_info:
     project_src: /srv/shop
-    registry: /var/lib/rollback-playbook/releases/good-releases.jsonl
+    registry: /var/lib/rollback-playbook/releases/shop.good-releases.jsonl
   register: release
 """
 

@@ -66,7 +66,7 @@ extends_documentation_fragment:
 EXAMPLES = r"""
 - name: Release 1.4.2 is the last known good one
   sre.rollback.release_registry:
-    path: /var/lib/rollback-playbook/releases/good-releases.jsonl
+    path: /var/lib/rollback-playbook/releases/shop.good-releases.jsonl
     state: good
     version: 1.4.2
     images:
@@ -76,7 +76,7 @@ EXAMPLES = r"""
 
 - name: Good releases are known
   sre.rollback.release_registry:
-    path: /var/lib/rollback-playbook/releases/good-releases.jsonl
+    path: /var/lib/rollback-playbook/releases/shop.good-releases.jsonl
   register: releases
 """
 
