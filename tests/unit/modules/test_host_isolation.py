@@ -19,7 +19,12 @@ from ansible_collections.sre.rollback.plugins.module_utils._isolation_rules impo
     ruleset,
 )
 from ansible_collections.sre.rollback.plugins.modules import host_isolation
-from ansible_collections.sre.rollback.plugins.modules.host_isolation import Host, Seen, is_changed
+from ansible_collections.sre.rollback.plugins.modules.host_isolation import (
+    Host,
+    Seen,
+    bring,
+    is_changed,
+)
 
 OPEN = Seen(table=False, timed=False, kept=False)
 CLOSED = Seen(table=True, timed=True, kept=False)
@@ -189,13 +194,14 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(host_isolation, "_KEEPER_LINK", tmp_path / "link")
     host_isolation.KEEPER.parent.mkdir(parents=True)
     host_isolation.TIMER.parent.mkdir(parents=True)
-    replace = host_isolation._atomic_file.replace
+    real = host_isolation._atomic_file
 
     def replaced(path: str, content: bytes, *, mode: int) -> None:
         machine.step()
-        replace(path, content, mode=mode)
+        real.replace(path, content, mode=mode)
 
-    monkeypatch.setattr(host_isolation, "_atomic_file", SimpleNamespace(replace=replaced))
+    files = SimpleNamespace(read=real.read, replace=replaced)
+    monkeypatch.setattr(host_isolation, "_atomic_file", files)
     return machine
 
 
@@ -226,6 +232,18 @@ def test_a_closed_host_that_is_closed_by_other_rules_never_loses_its_timer(
         assert steps < 8
 
     assert machine.timed
+
+
+def test_a_host_that_a_killed_run_has_closed_can_be_taken_back_by_the_run_that_goes_on(
+    machine: Machine,
+) -> None:
+    """Which says that it was changed: its time begins anew, and only a change has an undo."""
+    wish = {"state": "closed", "operator": "192.0.2.7", "ssh_port": 22, "allow": [], "seconds": 60}
+    host = Host(machine)  # type: ignore[arg-type]
+    bring(host, wish, host.observe(), check=False)
+
+    assert bring(host, wish, host.observe(), check=True)
+    assert bring(host, wish, host.observe(), check=False)
 
 
 @pytest.mark.parametrize("steps", range(1, 8))

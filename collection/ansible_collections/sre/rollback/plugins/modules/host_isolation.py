@@ -300,13 +300,11 @@ def bring(host: Host, params: t.Mapping[str, t.Any], seen: Seen, *, check: bool)
     operator, allow = peers(params["operator"], params["allow"])
     rules = ruleset(operator, params["ssh_port"], allow)
     changed = is_changed(wanted, seen, same_rules=host.has(rules))
-    if check:
-        return changed
-    if changed:
+    if changed and not check:
         host.close(rules, params["seconds"])
-    elif seen.timed:
+    elif seen.timed and not check:
         host.arm(params["seconds"])
-    return changed
+    return changed or seen.timed
 
 
 def argument_spec() -> dict:
@@ -343,7 +341,8 @@ def main() -> None:
     except (RollbackError, OSError) as exc:
         module.fail_json(msg=describe(host, exc), **getattr(exc, "result", {}))
     undo = {"module": "sre.rollback.host_isolation", "args": {"state": "open"}}
-    closes = changed and before.state == "open" and wanted == "closed"
+    # Also closed by a run that was killed before it could say so: this one can take it back.
+    closes = changed and before.state in ("open", "closed") and wanted == "closed"
     module.exit_json(
         changed=changed, before=before.state, after=after, undo=undo if closes else None
     )
