@@ -15,6 +15,8 @@ _SLOW = pytest.mark.drill
 
 #: Writes down what it has read.
 _READER = "cat shop.env >> {name}.read; exec sleep 1000"
+#: The same, of the proxy, when it is told to; and which release it finds then.
+_PROXY = "cd {folder}; echo $(cat shop.env) $(readlink app/current) >> proxy.read"
 _WELL = {"name": "all is well", "command": {"argv": ["true"]}}
 
 
@@ -40,6 +42,7 @@ class Shop:
             configuration_services=["web", "worker"],
             configuration_paths=[str(self.file)],
             configuration_backup_dir=str(folder / "backups"),
+            configuration_reload=[["sh", "-c", _PROXY.format(folder=folder)]],
             connection_pool_environment_file=str(self.file),
             connection_pool_limits={"POOL": "low"},
             connection_pool_services=["web", "worker"],
@@ -101,6 +104,48 @@ def test_application_config_restarts_each_service_once_and_a_second_time_none(
 
     assert undone.returncode == 3, undone.stderr
     assert shop.read(2) == restarted
+
+
+@_SLOW
+def test_proxy_beside_the_application_reads_its_files_once_after_the_release_and_again_with_undo(
+    shop: Shop,
+) -> None:
+    shop.deploy("1.1.0")
+    told = shop.folder / "proxy.read"
+
+    done = shop.host.types("application-config")
+
+    assert done.returncode == 0, done.stderr
+    assert told.read_text().splitlines() == ["POOL=good releases/1.0.0"]
+
+    undone = shop.host.types("undo", "last")
+
+    assert undone.returncode == 0, undone.stderr
+    _, (value, _) = map(str.split, told.read_text().splitlines())
+    assert value == "POOL=bad"
+
+
+@_SLOW
+@pytest.mark.parametrize("then", ["application-config --take-over", "undo last"])
+def test_proxy_that_a_failed_switch_has_not_told_yet_is_told_by_what_comes_next(
+    shop: Shop, then: str
+) -> None:
+    shop.deploy("1.1.0")
+    supervisor = shop.host.variables["release_supervisor_bin"]
+    broken = f'{{"release_supervisor_bin": "{supervisor}-gone"}}'
+    told = shop.folder / "proxy.read"
+
+    failed = shop.host.types("application-config", "-e", broken)
+
+    assert failed.returncode == 4, failed.stderr
+    assert shop.file.read_text() == "POOL=good\n"
+    assert not told.exists()
+
+    done = shop.host.types(*then.split())
+
+    assert done.returncode == 0, done.stderr
+    (line,) = told.read_text().splitlines()
+    assert line.split()[0] == shop.file.read_text().strip()
 
 
 @_SLOW

@@ -118,6 +118,34 @@ def test_undo_brings_back_what_the_restore_replaced(site: Site) -> None:
     assert site.reloads == 2
 
 
+def test_a_reload_that_is_left_for_later_is_run_by_the_next_restore_and_only_by_that(
+    site: Site,
+) -> None:
+    site.back_up()
+    site.damage()
+
+    written = site.restore(reload_later=True)
+    told = site.reloads
+    read = site.restore()
+    again = site.restore()
+
+    assert (written["changed"], read["changed"], again["changed"]) == (True, True, False)
+    assert (told, site.reloads) == (0, 1)
+    assert written["undo"] == read["undo"]
+
+
+def test_undo_runs_a_reload_that_was_left_for_later(site: Site) -> None:
+    site.back_up()
+    site.damage()
+    written = site.restore(reload_later=True)
+
+    site.run("configuration_files", written["undo"]["args"])
+
+    assert site.config.read_text() == "worker_processes 0;\n"
+    assert site.reloads == 1
+    assert not site.restore(backup=written["undo"]["args"]["backup"])["changed"]
+
+
 def test_a_file_that_was_not_there_is_removed_again(site: Site) -> None:
     site.config.unlink()
     site.back_up()

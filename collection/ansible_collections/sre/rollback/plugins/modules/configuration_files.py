@@ -73,6 +73,12 @@ options:
     type: list
     elements: list
     default: []
+  reload_later:
+    description:
+      - Leaves O(reload) to the next restore in the same O(backup_dir), which runs it even though
+        the files are right by then. RV(undo) runs it, too.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - sre.rollback._attributes
   - sre.rollback._attributes.full
@@ -197,8 +203,9 @@ class Restore:
                 f"backup {self.backup.id} was not restored: {exc} The files are as they were, and "
                 "nothing was reloaded."
             ) from exc
-        self._reload(original, kept)
-        note.remove()
+        if not self.module.params["reload_later"]:
+            self._reload(original, kept)
+            note.remove()
         return kept
 
     def _keep(self) -> str:
@@ -332,6 +339,7 @@ def argument_spec() -> dict:
         "retention": {"type": "int", "default": 0},
         "validate": {"type": "list", "elements": "list", "default": []},
         "reload": {"type": "list", "elements": "list", "default": []},
+        "reload_later": {"type": "bool", "default": False},
     }
 
 
