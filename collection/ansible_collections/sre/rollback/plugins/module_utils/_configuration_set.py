@@ -16,6 +16,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import typing as t
@@ -28,6 +29,12 @@ from ansible_collections.sre.rollback.plugins.module_utils._errors import Rollba
 
 _MANIFEST = "manifest.json"
 _FORMAT = 1
+_NOTE = ".unfinished"
+_TIMED = re.compile(r"\d{8}T\d{6}\.\d{6}Z$")
+_CHOOSE = (
+    "To take an older one on purpose, name it with backup (configuration_backup of the role "
+    "configuration)."
+)
 
 
 class ConfigurationError(RollbackError):
@@ -198,14 +205,29 @@ def backups(folder: Path) -> list[str]:
 
 def read(folder: Path, name: str) -> Backup:
     """Raises ConfigurationError when it is not whole, or was changed since."""
-    require_name(name)
-    place = folder / name
-    try:
-        manifest = json.loads((place / _MANIFEST).read_text(encoding="utf-8"))
+    manifest = _manifest(folder, name)
+    with _named(folder, name):
+        place = folder / name
         files = tuple(_read(place, number, entry) for number, entry in enumerate(manifest["files"]))
         return Backup(
             name, manifest["created"], manifest["label"], bool(manifest["automatic"]), files
         )
+
+
+def _manifest(folder: Path, name: str) -> dict[str, t.Any]:
+    """What a backup says it is of, without a look at its contents. Raises ConfigurationError."""
+    require_name(name)
+    with _named(folder, name):
+        manifest = json.loads((folder / name / _MANIFEST).read_text(encoding="utf-8"))
+        _paths, _automatic = [entry["path"] for entry in manifest["files"]], manifest["automatic"]
+        return dict(manifest)
+
+
+@contextlib.contextmanager
+def _named(folder: Path, name: str) -> t.Iterator[None]:
+    """Raises ConfigurationError for a backup that cannot be read."""
+    try:
+        yield
     except FileNotFoundError as exc:
         known = ", ".join(backups(folder)[:5]) or "none"
         raise ConfigurationError(
@@ -229,11 +251,28 @@ def _read(place: Path, number: int, entry: t.Mapping[str, t.Any]) -> Kept:
 
 
 def newest(folder: Path, paths: t.Sequence[str]) -> Backup:
-    """The newest backup of these files that was not made by a restore."""
+    """The newest backup of these files that was not made by a restore.
+
+    Raises ConfigurationError when that one is damaged: an older one is for somebody to choose. Of
+    the others only the manifest is read.
+    """
     for name in backups(folder):
-        found = read(folder, name)
-        if not found.automatic and {file.path for file in found.files} >= set(paths):
-            return found
+        try:
+            manifest = _manifest(folder, name)
+        except ConfigurationError as exc:
+            # Only a restore makes backups of other names.
+            if _TIMED.match(name):
+                raise ConfigurationError(
+                    f"{exc} It may be the newest of these files. {_CHOOSE}"
+                ) from exc
+            continue
+        kept = {entry["path"] for entry in manifest["files"]}
+        if manifest["automatic"] or not kept >= set(paths):
+            continue
+        try:
+            return read(folder, name)
+        except ConfigurationError as exc:
+            raise ConfigurationError(f"{exc} It is the newest of these files. {_CHOOSE}") from exc
     raise ConfigurationError(
         f"there is no backup of {', '.join(paths)} in {folder}. Nothing was changed."
     )
@@ -252,14 +291,19 @@ def chosen(backup: Backup, paths: t.Sequence[str]) -> list[Kept]:
 
 def prune(folder: Path, retention: int) -> list[str]:
     """Remove all but the newest ``retention`` backups of each kind, those that a restore made and
-    the others; 0 keeps all. One that is damaged stays. The ids of those removed."""
+    the others; 0 keeps all. One that is damaged stays, and so does one that a restore which was
+    cut short has to be finished with. The ids of those removed."""
     kinds: dict[bool, list[tuple[str, str]]] = {True: [], False: []}
+    needed = {each.before for each in unfinished(folder)}
     for name in backups(folder) if retention > 0 else []:
         with contextlib.suppress(ConfigurationError):
             found = read(folder, name)
             kinds[found.automatic].append((found.created, name))
     gone = [
-        name for made in kinds.values() for _created, name in sorted(made, reverse=True)[retention:]
+        name
+        for made in kinds.values()
+        for _created, name in sorted(made, reverse=True)[retention:]
+        if name not in needed
     ]
     for name in gone:
         shutil.rmtree(str(folder / name), ignore_errors=True)
@@ -268,28 +312,85 @@ def prune(folder: Path, retention: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """What a restore writes before it changes the first file, and removes after the reload."""
+    """A restore that was cut short, as its note in the folder of the backups tells.
 
-    folder: Path
+    The note is written before the first file changes and removed after the reload. There is one for
+    each set of files, so that a restore of other files neither needs nor removes it.
+    """
 
-    @property
-    def path(self) -> Path:
-        return self.folder / ".unfinished.json"
+    note: Path
+    #: Id of the backup of what was there before; empty when the note does not tell.
+    before: str
+    #: The files; None when that is not known, so that they may be any.
+    paths: frozenset[str] | None
 
-    def read(self) -> str | None:
-        """The id of the backup of what was there before; None when no restore was cut short."""
-        content = _atomic_file.read(str(self.path))
-        if content is None:
-            return None
-        with contextlib.suppress(ValueError, LookupError, TypeError):
-            return str(json.loads(content)["before"])
-        return ""
+    def replaced(self) -> list[Kept]:
+        """What was there before. Raises ConfigurationError when that is not whole any more."""
+        if not self.before or self.paths is None:
+            return []
+        try:
+            return chosen(read(self.note.parent, self.before), sorted(self.paths))
+        except ConfigurationError as exc:
+            raise ConfigurationError(
+                f"{exc} It is of what a restore that was cut short replaced. Remove {self.note} to "
+                "restore without it."
+            ) from exc
 
-    def write(self, before: str) -> None:
-        _atomic_file.replace(str(self.path), json.dumps({"before": before}).encode(), mode=0o600)
+    def end(self) -> None:
+        """Its files are whole and were read: there is nothing left to do."""
+        _atomic_file.remove(str(self.note))
 
-    def remove(self) -> None:
-        _atomic_file.remove(str(self.path))
+
+def begin(folder: Path, paths: t.Iterable[str], before: str) -> Unfinished:
+    """A restore of these files begins. Raises FileError."""
+    names = frozenset(paths)
+    key = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
+    begun = Unfinished(folder / f"{_NOTE}-{key}.json", before, names)
+    said = {"before": before, "paths": sorted(names)}
+    _atomic_file.replace(str(begun.note), json.dumps(said).encode(), mode=0o600)
+    return begun
+
+
+def unfinished(folder: Path) -> list[Unfinished]:
+    """The restores that were cut short. Raises ConfigurationError, FileError."""
+    try:
+        notes = [each for each in folder.iterdir() if each.name.startswith(_NOTE)]
+    except FileNotFoundError:
+        return []
+    except OSError as exc:
+        raise ConfigurationError(f"{folder}: {exc.strerror}. Nothing was changed.") from exc
+    return [_unfinished(folder, note) for note in sorted(notes) if note.suffix == ".json"]
+
+
+def _unfinished(folder: Path, note: Path) -> Unfinished:
+    with contextlib.suppress(ValueError, LookupError, TypeError):
+        said = json.loads(_atomic_file.read(str(note)) or b"")
+        before = str(said["before"])
+        if "paths" in said:
+            return Unfinished(note, before, frozenset(map(str, said["paths"])))
+        # A note of 0.1.0 was of all the files in the backup that it names.
+        with contextlib.suppress(ConfigurationError):
+            files = _manifest(folder, before)["files"]
+            return Unfinished(note, before, frozenset(entry["path"] for entry in files))
+    return Unfinished(note, "", None)
+
+
+def unfinished_of(folder: Path, paths: t.Iterable[str]) -> list[Unfinished]:
+    """Those that a restore of these files finishes.
+
+    Raises ConfigurationError when one is of some of these files and of others too: the others would
+    stay half-written, and nobody would know.
+    """
+    names = frozenset(paths)
+    found = [each for each in unfinished(folder) if each.paths is None or each.paths & names]
+    for each in found:
+        if each.paths is not None and not each.paths <= names:
+            raise ConfigurationError(
+                f"a restore of {', '.join(sorted(each.paths))} was cut short, and this one is of "
+                "some of these files alone. Nothing was changed. Restore them together first, or "
+                f"restore backup {each.before} without naming files, which takes that one back."
+            )
+    return found
 
 
 def as_facts(files: t.Iterable[Kept]) -> list[dict[str, t.Any]]:

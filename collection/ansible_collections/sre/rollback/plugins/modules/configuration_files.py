@@ -17,7 +17,9 @@ description:
   - A restore first keeps what it replaces, then writes the files, runs O(validate), and runs
     O(reload) only when that passed. When either fails, what was there is put back.
   - Every file is replaced in one step with the mode and owner it had. A run that was killed
-    half-way is finished by the next one, which reloads even though the files are right already.
+    half-way is finished by the next one of these files, which reloads even though the files are
+    right already. A restore of other files is not hindered by that and leaves it to be finished;
+    one of some of these files alone is refused.
   - A backup that is not whole, or was changed since, is refused before anything is changed.
   - The difference shows files that everybody on the host may read. Of others it shows the hash.
 options:
@@ -41,7 +43,9 @@ options:
   backup:
     description:
       - Id of the backup to restore.
-      - Without it, the newest one that holds all O(paths) and was not made by a restore.
+      - Without it, the newest one that holds all O(paths) and was not made by a restore. When that
+        one is damaged, or a newer one does not say what it is of, it is refused by its name, so
+        that an older one is only taken on purpose.
     type: str
   keep_as:
     description:
@@ -58,7 +62,8 @@ options:
   retention:
     description:
       - How many backups to keep after a new one was made; V(0) keeps all.
-      - Those that restores made of what they replaced are counted apart.
+      - Those that restores made of what they replaced are counted apart. One that a restore which
+        was cut short has to be finished with stays.
     type: int
     default: 0
   validate:
@@ -177,44 +182,68 @@ class Restore:
     backup: config.Backup
     before: list[config.Kept]
     after: list[config.Kept]
-    #: Id of the backup of what was there before a restore that was cut short; None without one.
-    unfinished: str | None
+    #: Restores of these files, or of some of them, that were cut short.
+    begun: list[config.Unfinished]
 
     @property
     def changes(self) -> bool:
-        return bool(config.differing(self.before, self.after)) or self.unfinished is not None
+        return bool(config.differing(self.before, self.after) or self.begun)
+
+    @property
+    def paths(self) -> list[str]:
+        return [file.path for file in self.before]
+
+    def known(self) -> str | None:
+        """Id of a backup of what is replaced that is there already, or that is to be made.
+
+        None when it gets an id of its own. Raises ConfigurationError when it lacks some of these
+        files or is not whole, before anything is changed.
+        """
+        for begun in self.begun:
+            begun.replaced()
+            if begun.before and begun.paths == set(self.paths):
+                return begun.before
+        name = self.module.params["keep_as"]
+        if name and name in config.backups(self.folder):
+            config.chosen(config.read(self.folder, name), self.paths)
+        return name or None
 
     def act(self) -> str:
         """Keep, write, test, reload; the id of the backup of what was there before.
 
         Raises RollbackError, having put back what was there.
         """
-        kept = self.unfinished or self._keep()
-        note = config.Unfinished(self.folder)
-        note.write(kept)
-        original = config.chosen(config.read(self.folder, kept), [f.path for f in self.before])
+        kept = self.known()
+        if kept is None or kept not in config.backups(self.folder):
+            kept = self._keep(kept or "")
+        note = config.begin(self.folder, self.paths, kept)
+        for begun in self.begun:
+            if begun.note != note.note:
+                begun.end()
+        original = config.chosen(config.read(self.folder, kept), self.paths)
         try:
             config.put(self.after)
             self._run(self.module.params["validate"], "its test")
         except RollbackError as exc:
             self._put_back(original, kept, exc)
-            note.remove()
+            note.end()
             raise config.ConfigurationError(
                 f"backup {self.backup.id} was not restored: {exc} The files are as they were, and "
                 "nothing was reloaded."
             ) from exc
         if not self.module.params["reload_later"]:
-            self._reload(original, kept)
-            note.remove()
+            self._reload(original, kept, note)
+            note.end()
         return kept
 
-    def _keep(self) -> str:
-        name = self.module.params["keep_as"]
-        if name and name in config.backups(self.folder):
-            config.chosen(config.read(self.folder, name), [file.path for file in self.before])
-            return str(name)
+    def _keep(self, name: str) -> str:
+        """What was there before this restore, and before those of fewer files that it finishes."""
+        files = {file.path: file for file in self.before}
+        for begun in self.begun:
+            files.update((file.path, file) for file in begun.replaced())
         label = f"before the restore of {self.backup.id}"
-        return config.back_up(self.folder, self.before, label=label, automatic=True, name=name).id
+        kept = [files[path] for path in self.paths]
+        return config.back_up(self.folder, kept, label=label, automatic=True, name=name).id
 
     def _put_back(self, original: list[config.Kept], kept: str, why: Exception) -> None:
         try:
@@ -226,13 +255,13 @@ class Restore:
                 "which has it."
             ) from exc
 
-    def _reload(self, original: list[config.Kept], kept: str) -> None:
+    def _reload(self, original: list[config.Kept], kept: str, note: config.Unfinished) -> None:
         try:
             self._run(self.module.params["reload"], "the reload")
         except RollbackError as exc:
             self._put_back(original, kept, exc)
             again = self._again()
-            config.Unfinished(self.folder).remove()
+            note.end()
             raise config.ConfigurationError(
                 f"backup {self.backup.id} was not restored: {exc} The files are as they were, and "
                 f"{again}."
@@ -259,14 +288,14 @@ class Restore:
 def restored(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
     folder, paths = Path(params["backup_dir"]), params["paths"]
-    unfinished = config.Unfinished(folder).read()
     backup = (
         config.read(folder, params["backup"]) if params["backup"] else config.newest(folder, paths)
     )
     paths = paths or [file.path for file in backup.files]
     before = config.observe(paths)
-    restore = Restore(module, folder, backup, before, config.chosen(backup, paths), unfinished)
-    kept = (unfinished or params["keep_as"] or None) if restore.changes else None
+    begun = config.unfinished_of(folder, paths)
+    restore = Restore(module, folder, backup, before, config.chosen(backup, paths), begun)
+    kept = restore.known() if restore.changes else None
     if restore.changes and not module.check_mode:
         kept = restore.act()
     # What was kept says which files these are: a record hides where a private key is.
