@@ -138,6 +138,7 @@ def test_a_start_that_failed_is_made_up_for_by_the_next_run(
 
     assert "1.0.0 is checked out, but" in failed["msg"]
     assert "ended with 3" in failed["msg"]
+    assert failed["undo"]["args"]["version"] == "1.1.0"
     assert again["changed"]
     assert _said(tree)[-1] == "start 1.0.0"
     # Where the first attempt came from, although 1.0.0 was checked out when the second began.
@@ -440,3 +441,29 @@ def test_on_a_full_disk_what_runs_is_whole_or_stopped(
         assert "What ran before was started again" in result["msg"]
         assert _files(place) == found
         assert started == ["start 1.0.0"]
+
+
+def test_a_file_in_the_way_of_the_checkout_is_kept_even_if_it_is_empty(
+    run_module: RunModule, long_tree: Path
+) -> None:
+    (long_tree / "only-1.0.0").mkdir()
+    (long_tree / "only-1.0.0" / "file").touch()
+
+    result = _run(run_module, long_tree, "1.0.0")
+
+    assert "What ran before was started again" in result["msg"]
+    assert (long_tree / "only-1.0.0" / "file").exists()
+    assert (long_tree / "release").read_text() == "1.1.0"
+
+
+def test_a_look_leaves_the_index_alone_so_that_none_leaves_a_lock(
+    run_module: RunModule, tree: Path
+) -> None:
+    """Git writes down, under its lock, that a file which was only touched is as it was."""
+    os.utime(tree / "release", (1, 1))
+    found = (tree / ".git" / "index").read_bytes()
+
+    result = _run(run_module, tree, "1.0.0", check=True)
+
+    assert result["changed"], result
+    assert (tree / ".git" / "index").read_bytes() == found

@@ -56,7 +56,8 @@ class Git:
 
     def _run(self, words: t.Sequence[str], **options: t.Any) -> t.Any:
         argv = ["git", "-c", f"safe.directory={self.root}", "-C", str(self.root), *words]
-        environ = {"LC_ALL": "C.UTF-8"}
+        # Only a checkout locks: a look that is killed must not leave a lock that nobody knows of.
+        environ = {"LC_ALL": "C.UTF-8", "GIT_OPTIONAL_LOCKS": "0"}
         code, out, err = self._module.run_command(argv, environ_update=environ, **options)
         if code != 0:
             said = err if isinstance(err, str) else bytes(err).decode("utf-8", "replace")
@@ -76,6 +77,7 @@ class MixedFiles:
         self._git = git
         self._top = Path(git.text("rev-parse", "--show-toplevel"))
         self._trees = {commit: self._tree(commit) for commit in commits}
+        self._spared: set[str] = set()
 
     def differing(self, commit: str) -> tuple[list[str], list[str]]:
         """What a forced checkout of ``commit`` would replace: a checkout's files, and others'."""
@@ -100,14 +102,16 @@ class MixedFiles:
                 f"git could not write {', '.join(short[:10])} in {self._top}. Is the disk full?"
             )
 
+    def spare_unknown(self, commit: str) -> None:
+        """What stands there before any checkout, and ``commit`` does not have, is somebody's."""
+        self._spared = self._unknown_to(commit)
+
     def remove_leftovers(self, commit: str) -> None:
         """Remove files that a checkout cut short has written and that ``commit`` does not have.
 
         What is of somebody else stays: it is in nobody's way.
         """
-        kept = set(self._trees[commit]) | set(self._git.names("ls-files", "-z"))
-        left = {path for tree in self._trees.values() for path in tree} - kept
-        paths = [path for path in left if os.path.lexists(str(self._top / path))]
+        paths = self._unknown_to(commit) - self._spared
         hashes = self._hashes(paths)
         for path in paths:
             place = self._top / path
@@ -118,6 +122,12 @@ class MixedFiles:
                         if folder == self._top:
                             break
                         folder.rmdir()
+
+    def _unknown_to(self, commit: str) -> set[str]:
+        """Files that are there, and are of one of the commits, but not of this one."""
+        known = {*self._trees[commit], *self._git.names("ls-files", "-z", "--full-name", ":/")}
+        others = {path for tree in self._trees.values() for path in tree} - known
+        return {path for path in others if os.path.lexists(str(self._top / path))}
 
     def _is_as_written(self, commit: str, path: str) -> bool:
         """Though git takes it for changed, as with ends of lines that its attributes forbid."""

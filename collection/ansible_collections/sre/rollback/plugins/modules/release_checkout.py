@@ -229,7 +229,7 @@ class WorkTree:
         """Stop, check out, start. Raises CheckoutError."""
         self._write(note, before)
         state = f"{before.version} is checked out"
-        self._run_all("stop", "an attempt was cut short" if before.start_due else state)
+        self._run_all("stop", "an attempt was cut short" if before.start_due else state, before)
         try:
             if before.start_due:
                 self._force(files, note.commits[-1])
@@ -240,12 +240,12 @@ class WorkTree:
                 self._point(name, leads_to)
         except (CheckoutError, OSError) as exc:
             self._go_back(files, before, exc)
-            self._run_all("start", f"{before.version} is checked out again")
+            self._run_all("start", f"{before.version} is checked out again", before)
             _atomic_file.remove(str(self._note_path))
             raise CheckoutError(
                 f"it could not be checked out: {exc} What ran before was started again."
             ) from exc
-        self._run_all("start", f"{self.observe(links).version} is checked out")
+        self._run_all("start", f"{self.observe(links).version} is checked out", before)
         _atomic_file.remove(str(self._note_path))
 
     @property
@@ -322,14 +322,16 @@ class WorkTree:
         fresh.symlink_to(leads_to)
         fresh.replace(self.root / name)
 
-    def _run_all(self, what: str, state: str) -> None:
+    def _run_all(self, what: str, state: str, before: Observed) -> None:
         for argv in self._module.params[what]:
             code, out, err = self._module.run_command([str(word) for word in argv])
             if code != 0:
                 said = (err.strip() or out.strip())[-500:]
                 raise CheckoutError(
                     f"{state}, but {' '.join(map(str, argv))} ended with {code}: {said}. Mend it "
-                    "and run this again."
+                    "and run this again.",
+                    # Something may be stopped, so it is not as if nothing had happened.
+                    undo=undo_to(self._module.params, before),
                 )
 
 
@@ -368,6 +370,7 @@ def apply(module: AnsibleModule, tree: WorkTree) -> tuple[bool, Observed, Observ
     files = tree.mixed_files(*commits)
     if note is None:
         tree.require_clean()
+        files.spare_unknown(before.commit)
     else:
         tree.require_ours(files, commit)
     if module.check_mode:
