@@ -226,7 +226,7 @@ def _shown(tree: Path, name: str) -> str:
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
 
-@pytest.mark.parametrize("files", [0, 7, 18])
+@pytest.mark.parametrize("files", [0, 7, 15])
 def test_a_checkout_that_was_killed_is_finished_by_the_next_run(
     run_module: RunModule, long_tree: Path, whole: dict[str, str], files: int
 ) -> None:
@@ -254,7 +254,7 @@ def test_a_checkout_that_was_killed_can_be_taken_back_and_leaves_nothing(
     run_module: RunModule, long_tree: Path
 ) -> None:
     found = _files(long_tree)
-    _killed_half_way(long_tree, files=18)
+    _killed_half_way(long_tree, files=15)
     (long_tree / "only-1.0.0").mkdir()
     (long_tree / "only-1.0.0" / "file").write_text("of 1.0.0\n")
 
@@ -301,7 +301,9 @@ def test_a_folder_of_somebody_in_the_way_of_a_killed_checkout_is_refused_and_kep
 def test_a_git_that_outlived_its_run_is_waited_for(
     run_module: RunModule, long_tree: Path, whole: dict[str, str]
 ) -> None:
+    _git(long_tree, "config", "filter.slow.smudge", "sleep 0.15; cat")
     _killed_half_way(long_tree, files=3, with_git=False)
+    _git(long_tree, "config", "filter.slow.smudge", "cat")
 
     early = _run(run_module, long_tree, "1.0.0")
     lock = long_tree / ".git" / "index.lock"

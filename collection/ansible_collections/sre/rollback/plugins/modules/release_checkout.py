@@ -88,7 +88,7 @@ elapsed:
   sample: 1.2
 undo:
   description: The module and arguments that bring back what was; null when nothing changed.
-  returned: success
+  returned: success, and a failure after which something may be stopped
   type: dict
   sample:
     module: sre.rollback.release_checkout
