@@ -141,6 +141,35 @@ def test_application_config_with_the_same_release_gives_the_services_the_kept_va
     assert "POOL_MAX=50" in stack.environment("api")
 
 
+def test_application_config_gives_the_services_of_the_release_the_values_where_none_is_named(
+    stack: Stack, environment: MakeEnvironment
+) -> None:
+    file = stack.folder / "limits.env"
+    shop = environment(
+        stack,
+        release_services=["api"],
+        backup_database=False,
+        configuration_paths=[str(file)],
+        configuration_backup_dir=shop_backups(stack),
+    )
+    assert shop.run("releases", "mark-good", "--yes").code == 0
+    assert shop.run("backup", "--reason", "deployed", "--yes").code == 0
+    others = stack.containers(*_OTHERS)
+    file.write_text("POOL_MAX=5000\n")
+    stack.deploy()
+
+    done = shop.run("application-config", "--reason", "too many connections", "--yes")
+
+    assert done.code == 0, done.output
+    assert "POOL_MAX=50" in stack.environment("api")
+    assert stack.containers(*_OTHERS) == others
+
+    undone = shop.run("undo", done.incident, "--yes")
+
+    assert undone.code == 0, undone.output
+    assert "POOL_MAX=5000" in stack.environment("api")
+
+
 def test_application_config_with_another_release_gives_every_service_the_kept_values_once(
     make_stack: MakeStack, environment: MakeEnvironment
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,13 +17,15 @@ _SLOW = pytest.mark.drill
 _READER = "cat shop.env >> {name}.read; exec sleep 1000"
 #: The same, of the proxy, when it is told to; and which release it finds then.
 _PROXY = "cd {folder}; echo $(cat shop.env) $(readlink app/current) >> proxy.read"
+#: What an inventory says of who reads the file.
+_NAMED = {"services_names": ["worker", "web"], "configuration_services": ["web", "worker"]}
 _WELL = {"name": "all is well", "command": {"argv": ["true"]}}
 
 
 class Shop:
     """A release that ``web`` runs, and a worker; both read one file, which is kept in a backup."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, named: Mapping[str, list[str]] = _NAMED) -> None:
         self.folder = folder
         self.file = folder / "shop.env"
         self.file.write_text("POOL=good\n")
@@ -38,8 +40,7 @@ class Shop:
             release_backend="supervisor",
             release_root=str(self.root),
             release_programs=["web"],
-            services_names=["worker", "web"],
-            configuration_services=["web", "worker"],
+            **named,
             configuration_paths=[str(self.file)],
             configuration_backup_dir=str(folder / "backups"),
             configuration_reload=[["sh", "-c", _PROXY.format(folder=folder)]],
@@ -104,6 +105,28 @@ def test_application_config_restarts_each_service_once_and_a_second_time_none(
 
     assert undone.returncode == 3, undone.stderr
     assert shop.read(2) == restarted
+
+
+@_SLOW
+def test_release_reads_its_configuration_again_where_no_service_is_named(tmp_path: Path) -> None:
+    """It runs already, so that nothing else would start it."""
+    shop = Shop(tmp_path, named={})
+    web = tmp_path / "web.read"
+    try:
+        shop.deploy("1.0.0")
+
+        done = shop.host.types("application-config")
+
+        assert done.returncode == 0, done.stderr
+        assert wait_for_lines(web, 2) == ["POOL=good", "POOL=good"]
+
+        undone = shop.host.types("undo", "last")
+
+        assert undone.returncode == 0, undone.stderr
+        assert wait_for_lines(web, 3)[2] == "POOL=bad"
+        assert shop.read(1)["worker"] == ["POOL=good"]
+    finally:
+        shop.host.stop()
 
 
 @_SLOW

@@ -83,6 +83,7 @@ def environment(tmp_path: Path) -> Environment:
         ("tls-certificates", {"proxy": _FILES}, "configuration_certificates names nothing on"),
         ("infrastructure", {"app": _FILES}, "configuration_paths names nothing on database1"),
         ("application-config", {}, "Without any configuration it is the scenario application."),
+        ("application-config", {"app": _FILES}, "say so: configuration_services: []"),
         ("complete-failure", {}, "services_names names no service on proxy1, app1"),
         ("complete-failure", {"app": _SERVICES}, "Name their checks in services_checks"),
         ("infrastructure", {"cache": _SERVICES, "proxy": _FILES}, "shop on cache1: nothing says"),
@@ -164,6 +165,24 @@ def test_breach_wants_to_be_told_that_there_is_no_secret_to_replace(
     asked = " ".join(done.stdout.split() + done.stderr.split())
     assert {each for each in (_SECRETS, _PASSWORDS) if each in asked} == missing
     assert ("cannot connect to database 'shop'" in asked) is (missing == set()), asked
+
+
+@pytest.mark.parametrize(("said", "goes_on"), [({}, False), ({"services_names": []}, True)])
+def test_breach_wants_to_be_told_before_anything_is_closed_that_there_is_no_service_to_stop(
+    environment: Environment,
+    monkeypatch: pytest.MonkeyPatch,
+    said: dict[str, Any],
+    *,
+    goes_on: bool,
+) -> None:
+    monkeypatch.setenv("ANSIBLE_RUN_TAGS", "Declare")
+    environment.variables |= {"incident_operator": "ada", "incident_reason": "a stranger", **said}
+
+    done = run_playbook(environment.folder, _BREACH, environment.inventory())
+
+    text = " ".join(done.stdout.split())
+    assert ("PLAY [Protect]" in text) is goes_on, text
+    assert ("say so: services_names: []. Nothing was changed." in text) is not goes_on
 
 
 _GATED = """

@@ -37,7 +37,7 @@ _DOES_NOTHING_WITHOUT = {
         "configuration": "configuration_paths",
         "infrastructure": "configuration_paths services_names",
         "request-isolation": "traffic_maintenance_path",
-        "security-breach": "isolation_allow secrets_rotated",
+        "security-breach": "isolation_allow secrets_rotated services_names",
         "sqlite-restore": "sqlite_database",
         "tls-certificates": "configuration_certificates tls_certificates_checks",
         "traffic-pause": "traffic_maintenance_path",
