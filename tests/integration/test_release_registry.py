@@ -49,9 +49,11 @@ def test_bad_release_is_none_until_it_is_marked_good_again(
     run_module("release_registry", mark(path, "1.0.0"))
     run_module("release_registry", mark(path, "1.1.0"))
     bad = {**mark(path, "1.1.0"), "state": "bad", "reason": "loses orders"}
-    assert run_module("release_registry", bad)["last_good"] == "1.0.0"
+    marked = run_module("release_registry", bad)
+    assert (marked["last_good"], marked["bad"]) == ("1.0.0", {"1.1.0": "loses orders"})
     assert not run_module("release_registry", bad)["changed"]
-    assert run_module("release_registry", mark(path, "1.1.0"))["last_good"] == "1.1.0"
+    good = run_module("release_registry", mark(path, "1.1.0"))
+    assert (good["last_good"], good["bad"]) == ("1.1.0", {})
 
 
 @pytest.mark.parametrize("check", [False, True])

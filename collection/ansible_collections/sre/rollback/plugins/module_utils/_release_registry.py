@@ -51,6 +51,12 @@ class Registry:
         last = next((e for e in reversed(self.entries) if e["version"] == version), {})
         return str(last.get("reason") or "no reason given") if last.get("bad") else ""
 
+    @property
+    def bad(self) -> dict[str, str]:
+        """The versions that are bad until today, and why."""
+        reasons = {each["version"]: self.is_bad(each["version"]) for each in self.entries}
+        return {version: why for version, why in reasons.items() if why}
+
     def find(self, version: str) -> dict[str, t.Any] | None:
         """The good release of this version, or with no version the last one."""
         good = [each for each in self.good if version in ("", each["version"])]

@@ -93,6 +93,11 @@ last_good:
   returned: success
   type: str
   sample: 1.4.2
+bad:
+  description: The versions that were marked bad and not good since, each with the reason.
+  returned: success
+  type: dict
+  sample: {1.4.3: loses orders}
 stays_bad:
   description: Why O(version) was marked bad, when O(over_bad=false) left it so; else empty.
   returned: success
@@ -177,6 +182,7 @@ def main() -> None:
         "changed": changed,
         "releases": good,
         "last_good": good[-1]["version"] if good else "",
+        "bad": found.bad,
         "stays_bad": "" if changed else stays_bad,
         "damaged": list(found.damaged),
     }
