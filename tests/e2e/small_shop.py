@@ -207,10 +207,10 @@ def _write_inventory(shop: SmallShop) -> None:
     )
 
 
-def write_flags(folder: Path) -> None:
-    """The search is on."""
-    search = {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "on"}
-    (folder / "flags.json").write_text(json.dumps({"flags": {"search": search}}))
+def write_flags(folder: Path, *, search: str = "on") -> None:
+    """The search is on, unless somebody has turned it off."""
+    flag = {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": search}
+    (folder / "flags.json").write_text(json.dumps({"flags": {"search": flag}}))
 
 
 def is_broken(folder: Path) -> bool:

@@ -19,7 +19,7 @@ import pytest
 
 from rollback_playbook.plan.left_broken import left_broken
 from rollback_playbook.record.drill_log import Drill
-from tests.e2e.small_shop import SCENARIO, Done, Hit, SmallShop, small_shop
+from tests.e2e.small_shop import SCENARIO, Done, Hit, SmallShop, small_shop, write_flags
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -65,7 +65,8 @@ def test_drill_that_is_stopped_while_its_fault_is_caused_says_what_brings_it_bac
 def test_drill_that_is_stopped_between_fault_and_rollback_is_not_said_to_have_changed_nothing(
     shop: SmallShop,
 ) -> None:
-    shop.is_deployed(also=f"rm {shop.folder}/broken")
+    # Nobody uses what is broken, so the drill waits for users to see it.
+    write_flags(shop.folder, search="off")
 
     done = shop.drill(Hit("SIGINT", "staging is broken: ", after=4))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.real_servers import RedisServer
 from tests.supervised import Supervised, wait_for_lines
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -23,8 +24,11 @@ _NAMES = ("web1", "web2")
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Supervised]:
-    """``app1`` runs ``web1`` and ``app2`` runs ``web2``; each has a check of its own."""
+def fleet(tmp_path: Path, valkey_server: RedisServer) -> Iterator[Supervised]:
+    """``app1`` runs ``web1`` and ``app2`` runs ``web2``; each has a check of its own.
+
+    ``app1`` has a cache.
+    """
     made = Supervised(tmp_path, {name: _PROGRAM.format(name=name) for name in _NAMES})
 
     def ready(*names: str) -> dict[str, Any]:
@@ -47,6 +51,9 @@ def fleet(tmp_path: Path) -> Iterator[Supervised]:
         memory_leak_services="{{ own_services }}",
         memory_leak_checks=[],
         cache_flush_services="{{ own_services }}",
+        cache_mode="pattern",
+        cache_patterns=["page:*"],
+        cache_login_port=valkey_server.port,
         connection_pool_services="{{ own_services }}",
         connection_pool_limits={"POOL": "10"},
         connection_pool_checks=[],

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rollback_playbook.catalogue.collection import bundled_playbooks
 from rollback_playbook.catalogue.scenarios import scenario_files
 from rollback_playbook.errors import UsageError
 from rollback_playbook.lab.breaking import fault_for, fault_named
+from rollback_playbook.lab.certificates import issue
 from rollback_playbook.lab.faults import FAULTS
 
 
@@ -40,3 +43,17 @@ def test_a_scenario_without_a_fault_cannot_be_drilled_and_says_which_can() -> No
         fault_for("backup")
 
     assert "websocket" in caught.value.hint
+
+
+def test_certificate_that_is_issued_anew_within_a_second_is_seen_by_a_proxy_that_reloads(
+    tmp_path: Path,
+) -> None:
+    """nginx goes on with what it has of a file that is still the same and has the same time."""
+    files = [tmp_path / "tls" / name for name in ("shop.pem", "shop.key")]
+    issue(tmp_path / "tls")
+    before = [file.stat().st_ino for file in files]
+
+    issue(tmp_path / "tls", days_left=-1)
+
+    assert all(file.stat().st_ino != inode for file, inode in zip(files, before, strict=True))
+    assert [file.stat().st_mode & 0o777 for file in files] == [0o644, 0o600]

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rollback_playbook.record.folder import write_private
+
 if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -87,7 +89,9 @@ def _write(place: Path, certificate: x509.Certificate, key: EllipticCurvePrivate
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    private = place.with_suffix(".key")
-    private.touch(mode=0o600)
-    private.write_bytes(secret)
-    place.with_suffix(".pem").write_bytes(pem)
+    # Files of their own: nginx goes on with what it has of one that is still the same and was
+    # written in the same second.
+    write_private(place.with_suffix(".key"), secret, durable=False)
+    public = place.with_suffix(".pem")
+    write_private(public, pem, durable=False)
+    public.chmod(0o644)
