@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.compose.conftest import MakeEnvironment, MakeStack
+from tests.compose.environment import Environment
 from tests.compose.load import Load
 from tests.compose.proxy import nginx
 from tests.compose.stack import Stack
@@ -123,7 +128,7 @@ def test_users_go_to_the_other_colour_and_the_bad_one_stops_only_then(
     assert set(stack.containers()) == {"proxy", "blue"}
     assert load.faults == []
     evidence = shop.state / "restore-points" / done.incident / "evidence"
-    assert "green-1" in (evidence / "green.log").read_text()
+    assert "shop 2.1.0 listens" in (evidence / f"{stack.project}-green-1.log").read_text()
 
     again = shop.run("blue-green", "--reason", "twice", "--yes", "-e", "colours_to=blue")
     assert again.code == 3, again.output
@@ -136,18 +141,29 @@ def test_users_go_to_the_other_colour_and_the_bad_one_stops_only_then(
     assert set(stack.containers()) == {"proxy", "green"}
 
 
-def test_colour_that_is_red_gets_no_users(
-    make_stack: MakeStack, environment: MakeEnvironment
+@pytest.mark.parametrize(
+    ("runs", "version", "says"),
+    [
+        pytest.param(True, "2.1.0", "'blue answers' (command) is failing", id="runs"),
+        pytest.param(False, "2.1.0", "'blue answers' (command) is failing", id="was stopped"),
+        pytest.param(False, "4.0.0", "was not healthy within 3 s", id="does not start well"),
+    ],
+)
+def test_colour_that_is_red_gets_no_users_and_runs_no_more_than_before(
+    make_stack: MakeStack, environment: MakeEnvironment, runs: bool, version: str, says: str
 ) -> None:
     stack = made(make_stack, "green")
-    stack.deploy(blue="2.1.0")
-    sides = {"blue": side(stack, "blue", "2.1.0"), "green": side(stack, "green", "1.1.0")}
+    stack.deploy(blue=version)
+    if not runs:
+        stack.compose("stop", "blue")
+    sides = {"blue": side(stack, "blue", version), "green": side(stack, "green", "1.1.0")}
     shop = environment(stack, colours_sides=sides, colours_deadline=3, **proxied(stack))
     before = stack.containers()
 
     refused = shop.run("blue-green", "--reason", "a try", "--yes")
 
     assert refused.code == 3, refused.output
+    assert says in refused.output
     assert "nothing was changed" in refused.output
     assert stack.get() == (200, "1.1.0")
     assert stack.containers() == before
@@ -169,6 +185,92 @@ def test_bad_colour_runs_on_while_the_gate_is_red_with_users_on_the_other(
 
     assert done.code == 5, done.output
     assert set(stack.containers()) == {"proxy", "blue", "green"}
+
+
+def red_until_mended(stack: Stack) -> dict[str, Any]:
+    """A check of a gate that is red until somebody has mended what it is about."""
+    return {"name": "it is mended", "command": {"argv": ["test", "-e", str(mended(stack))]}}
+
+
+def mended(stack: Stack) -> Path:
+    return stack.folder / "mended"
+
+
+def both_colours(stack: Stack, environment: MakeEnvironment, **about: Any) -> Environment:
+    """Green answers as well: what is wrong with it is seen by people alone."""
+    sides = {"blue": side(stack, "blue", "1.0.0"), "green": side(stack, "green", "1.1.0")}
+    about = {**proxied(stack), "verify_deadline": 4, **about}
+    return environment(stack, colours_sides=sides, **about)
+
+
+@pytest.mark.parametrize(
+    ("gate", "options"),
+    [("verify_checks", ()), ("verify_confirm_checks", ("-e", "colours_to=blue"))],
+    ids=["Verify", "Confirm"],
+)
+def test_colour_that_users_were_sent_to_runs_when_the_incident_was_continued(
+    make_stack: MakeStack, environment: MakeEnvironment, gate: str, options: tuple[str, ...]
+) -> None:
+    stack = made(make_stack, "green")
+    shop = both_colours(stack, environment, **{gate: [red_until_mended(stack)]})
+    red = shop.run("blue-green", "--reason", "orders fail", "--yes", *options)
+    assert red.code == 5, red.output
+    assert stack.get() == (200, "1.0.0")
+
+    mended(stack).touch()
+    with Load(stack, "/orders") as load:
+        done = shop.run("continue", red.incident, "--yes")
+
+    assert done.code == 0, done.output
+    assert load.faults == []
+    assert stack.get() == (200, "1.0.0")
+    assert set(stack.containers()) == {"proxy", "blue"}
+
+
+def test_run_that_is_killed_when_users_were_switched_does_not_send_them_back(
+    make_stack: MakeStack, environment: MakeEnvironment
+) -> None:
+    stack = made(make_stack, "green")
+    shop = both_colours(stack, environment)
+    held = stack.folder / "upstream" / "shop.conf"
+
+    process = shop.start("blue-green", "--reason", "orders fail", "--yes")
+    deadline = time.monotonic() + 300
+    while held.read_text() != upstream("blue"):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    done = shop.run("continue", "last", "--yes")
+
+    assert done.code == 0, done.output
+    assert "goes on at Switch" in done.output
+    assert stack.get() == (200, "1.0.0")
+    assert set(stack.containers()) == {"proxy", "blue"}
+
+
+def test_colour_that_somebody_has_sent_users_back_to_is_not_stopped(
+    make_stack: MakeStack, environment: MakeEnvironment
+) -> None:
+    stack = made(make_stack, "green")
+    shop = both_colours(stack, environment, verify_confirm_checks=[red_until_mended(stack)])
+    red = shop.run("blue-green", "--reason", "orders fail", "--yes")
+    assert red.code == 5, red.output
+    (stack.folder / "upstream" / "shop.conf").write_text(upstream("green"))
+    stack.reload_proxy()
+
+    mended(stack).touch()
+    done = shop.run("continue", red.incident, "--yes")
+
+    assert done.code == 5, done.output
+    assert "does not send users to blue any more; nothing was stopped" in done.output
+    assert stack.get() == (200, "1.1.0")
+    assert set(stack.containers()) == {"proxy", "blue", "green"}
+
+    other = shop.run("continue", red.incident, "--yes", "-e", "colours_to=green")
+    assert other.code == 3, other.output
+    assert "This incident sends users to blue, and colours_to is green" in other.output
 
 
 def test_bad_canary_gets_no_users_any_more_and_a_second_time_changes_nothing(
