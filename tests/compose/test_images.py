@@ -88,6 +88,12 @@ def test_image_that_is_in_a_registry_alone_is_pulled(
 ) -> None:
     shop = environment(pulled, release_services=["web"])
     _lose_the_good_image(shop)
+    before = pulled.everything()
+
+    looked = shop.run("application", "--check")
+
+    assert looked.code == 0, looked.output
+    assert pulled.everything() == before
 
     done = shop.run("application", "--reason", "orders fail", "--yes")
 
@@ -184,6 +190,12 @@ def test_image_that_nobody_has_is_built_again_from_its_git_tag(
     (stack.folder / "web" / "release.json").write_text(json.dumps({"version": "1.0.0"}))
     before = stack.digest()
     shop = environment(stack, release_services=["web"])
+    running = stack.everything()
+
+    looked = shop.run("application", "--to", "0.9.0", "--check")
+
+    assert looked.code == 0, looked.output
+    assert stack.everything() == running
 
     done = shop.run("application", "--to", "0.9.0", "--reason", "a try", "--yes")
 
