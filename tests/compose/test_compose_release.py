@@ -439,6 +439,7 @@ def test_two_containers_never_write_to_the_same_place(
     assert not proved.get("failed"), proved
     assert "worker: no second container was started beside it" in str(proved["warnings"])
     assert switched["changed"], switched
+    assert "worker: recreated and not overlapped" in str(switched["warnings"])
     [new] = stack.containers()["worker"]
     assert docker("exec", new, "/bin/busybox", "ls", "/data").split() == ["kept"]
     happened = docker(
@@ -448,6 +449,37 @@ def test_two_containers_never_write_to_the_same_place(
         "--format", "{{.Action}} {{.Actor.ID}}",
     )  # fmt: skip
     assert happened.splitlines() == [f"die {old}", f"start {new}"]
+
+
+def test_two_containers_may_write_to_the_same_place_where_the_owner_says_so(
+    stack: Stack, run_module: RunModule, images: Images
+) -> None:
+    stack.change("worker", {"volumes": ["data:/data"]})
+    stack.deploy(worker="2.0.0")
+    [old] = stack.containers()["worker"]
+    args = order(
+        stack,
+        images=images(worker="1.0.0"),
+        strategy="overlap",
+        shared_volumes=["worker"],
+        finish=0,
+    )
+    began = time.time()
+
+    proved = run_module("compose_release", {**args, "state": "proved"})
+    switched = run_module("compose_release", args)
+
+    assert "keeps data" not in str([proved.get("warnings"), switched.get("warnings")])
+    [new] = stack.containers()["worker"]
+    happened = docker(
+        "events", "--since", f"{began:.3f}", "--until", f"{time.time():.3f}",
+        "--filter", f"label=com.docker.compose.project={stack.project}",
+        "--filter", f"container={new}", "--filter", f"container={old}",
+        "--filter", "event=start", "--filter", "event=die",
+        "--format", "{{.Action}} {{.Actor.ID}}",
+    )  # fmt: skip
+    assert happened.splitlines() == [f"start {new}", f"die {old}"]
+    assert switched["undo"]["args"]["shared_volumes"] == ["worker"]
 
 
 def test_all_goes_down_and_up_and_volumes_only_when_asked_twice(

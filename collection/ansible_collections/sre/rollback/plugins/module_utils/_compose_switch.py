@@ -79,6 +79,12 @@ class Order:
     wait_healthy: bool | None = None
     remove_orphans: bool = False
     remove_volumes: bool = False
+    #: Services of which two containers may write to the same volume.
+    shared_volumes: frozenset[str] = frozenset()
+
+    def keeps_data(self, service: Service) -> bool:
+        """Whether no second container may be started beside its own."""
+        return service.keeps_data(shares=service.name in self.shared_volumes)
 
 
 @dataclass(frozen=True)
@@ -156,7 +162,11 @@ def switch(order: Order, found: Found, names: t.Sequence[str]) -> str:
     write_override(order, found)
     _take_back(order, found, names)
     overlapped = [
-        name for name in names if order.strategy == "overlap" and can_overlap(found.services[name])
+        name
+        for name in names
+        if order.strategy == "overlap"
+        and can_overlap(found.services[name])
+        and not order.keeps_data(found.services[name])
     ]
     others = [name for name in names if name not in overlapped]
     noticed = ""
@@ -209,8 +219,8 @@ def _take_back(order: Order, found: Found, names: t.Sequence[str]) -> None:
 def can_overlap(service: Service) -> bool:
     """Whether two generations of its containers can run at once.
 
-    No name and no port is fixed, and no data are in one place. One in the network of the host or of
-    another service has its ports there.
+    No name and no port is fixed. One in the network of the host or of another service has its ports
+    there. Data are another matter (``Order.keeps_data``).
     """
     definition = service.definition
     ports = any(str(port.get("published") or "") for port in definition.get("ports") or ())
@@ -219,7 +229,7 @@ def can_overlap(service: Service) -> bool:
     mode = str(definition.get("network_mode") or "")
     shared = mode == "host" or mode.startswith(("service:", "container:"))
     fixed = definition.get("container_name") or ports or addresses or shared
-    return bool(service.alive) and not fixed and not service.keeps_data
+    return bool(service.alive) and not fixed
 
 
 def state_in_words(order: Order, names: t.Iterable[str]) -> str:

@@ -71,18 +71,19 @@ class Service:
         """Those that have to run for the service to run: all but the ones that are through."""
         return tuple(each for each in self.containers if not each.completed)
 
-    @property
-    def keeps_data(self) -> bool:
+    def keeps_data(self, *, shares: bool = False) -> bool:
         """Whether a second container beside its own would be in the way of what it keeps.
 
         Two servers on one volume may damage what is on it. Where the owner runs several containers
-        anyway, they are made for that, unless each has a volume of its own that the others lack.
+        anyway, or says so (``shares``), they are made for that; a volume without a name is another
+        one for each of them.
         """
         lone = replicas_of(self.definition) == 1 and len(self.alive) <= 1
         shared = self.definition.get("volumes_from") or any(
             _is_written(each) for each in self.definition.get("volumes") or ()
         )
-        return bool(lone and shared) or any(each.own_data for each in self.containers)
+        alone = bool(lone and shared and not shares)
+        return alone or any(each.own_data for each in self.containers)
 
     @property
     def mixed(self) -> bool:

@@ -29,7 +29,7 @@ def prove(order: Order, found: Found, names: t.Sequence[str]) -> list[str]:
     It gets no port and no name of the service, so users do not reach it. Raises ComposeError.
     Those that are returned keep data, which a second container must not touch: they are not proved.
     """
-    unproved = [name for name in names if found.services[name].keeps_data]
+    unproved = [name for name in names if order.keeps_data(found.services[name])]
     order = replace(order, override=f"{order.override}.trial", images=named(order, found))
     write_override(order, found)
     started = []

@@ -33,8 +33,8 @@ options:
   state:
     description:
       - Whether the services run the images, or are only proved to be able to.
-      - A service keeps data when it writes to a volume or a folder of the host, unless it has
-        several replicas, or to a volume without a name. No second container is started beside it.
+      - A service keeps data when it writes to a volume without a name, or to another volume or a
+        folder of the host (see O(shared_volumes)). No second container is started beside it.
     type: str
     choices: [running, proved]
     default: running
@@ -109,6 +109,13 @@ options:
     description: The name of the project, as a second confirmation of O(remove_volumes).
     type: str
     default: ""
+  shared_volumes:
+    description:
+      - Services of which two containers may write to the same volume or folder. No second container
+        is started beside one that does, unless it is named here or has several replicas.
+    type: list
+    elements: str
+    default: []
 extends_documentation_fragment:
   - sre.rollback._attributes
   - sre.rollback._attributes.full
@@ -222,6 +229,7 @@ def order_from(params: t.Mapping[str, t.Any]) -> Order:
         wait_healthy=params["wait_healthy"],
         remove_orphans=params["remove_orphans"],
         remove_volumes=params["remove_volumes"],
+        shared_volumes=frozenset(params["shared_volumes"]),
     )
 
 
@@ -241,7 +249,7 @@ def require_confirmed(params: t.Mapping[str, t.Any], found: Found) -> None:
 
 def undo_of(params: t.Mapping[str, t.Any], found: Found, changes: t.Sequence[str]) -> t.Any:
     """Volumes that were deleted do not come back, and are not deleted again."""
-    how = ("timeout", "reload", "drain", "finish", "remember", "wait_healthy")
+    how = ("timeout", "reload", "drain", "finish", "remember", "wait_healthy", "shared_volumes")
     names = [*connection_spec(), "override", *how]
     images = {
         name: {"reference": current.reference, "id": current.image_id}
@@ -266,6 +274,14 @@ def act(module: AnsibleModule, order: Order, found: Found, changes: list[str]) -
                 "data in a volume; the gate alone proves its image"
             )
         return found
+    if order.strategy == "overlap":
+        alone = [name for name in changes if order.keeps_data(found.services[name])]
+        if alone:
+            module.warn(
+                f"{', '.join(alone)}: recreated and not overlapped, since it keeps data in a "
+                "volume; shared_volumes (release_compose_shared_volumes) says where two containers "
+                "may write to it"
+            )
     try:
         noticed = switch(order, found, changes)
     except ComposeError as exc:
@@ -331,6 +347,7 @@ def argument_spec() -> dict:
         "remove_orphans": {"type": "bool", "default": False},
         "remove_volumes": {"type": "bool", "default": False},
         "remove_volumes_of": {"type": "str", "default": ""},
+        "shared_volumes": {"type": "list", "elements": "str", "default": []},
     }
 
 
