@@ -41,13 +41,10 @@ def test_a_program_that_has_failed_leaves_its_state_and_what_it_said(
     result = run_module("supervisor_evidence", asked)
 
     dest = Path(asked["dest"])
-    assert result["files"] == ["services.txt", "shop.stdout.log"]
-    assert result["missing"] == [
-        {
-            "file": "shop.stderr.log",
-            "error": f"{asked['supervisorctl_path']} ended with 1: shop: ERROR (no log file)",
-        }
-    ]
+    assert result["files"] == ["services.txt", "shop.stdout.log", "shop.stderr.log"]
+    # It goes to stdout: nothing is missing.
+    assert result["missing"] == []
+    assert (dest / "shop.stderr.log").read_text() == "shop: ERROR (no log file)\n"
     assert "FATAL" in (dest / "services.txt").read_text()
     said = (dest / "shop.stdout.log").read_text()
     assert said == "--configuration=/etc/shop/supervisord.conf tail -700 shop stdout\n"
@@ -66,6 +63,19 @@ def test_a_supervisor_that_hangs_is_asked_once(
     assert "did not answer in time" in result["msg"]
     assert calls.read_text().splitlines() == ["call"]
     assert not Path(asked["dest"]).exists()
+
+
+def test_a_log_that_hangs_is_left_out_and_named(
+    run_module: RunModule, asked: dict[str, Any]
+) -> None:
+    control = Path(asked["supervisorctl_path"])
+    control.write_text(_SAYS.replace('echo "shop: ERROR (no log file)"; exit 1', "exec sleep 600"))
+
+    result = run_module("supervisor_evidence", {**asked, "timeout": 2})
+
+    assert result["files"] == ["services.txt", "shop.stdout.log"]
+    (missing,) = result["missing"]
+    assert missing == {"file": "shop.stderr.log", "error": f"{control} did not answer in time"}
 
 
 def test_second_attempt_and_check_mode_ask_nothing(

@@ -61,7 +61,7 @@ missing:
   type: list
   elements: dict
   sample:
-    - error: "supervisorctl ended with 1: shop: ERROR (no log file)"
+    - error: supervisorctl did not answer in time
       file: shop.stderr.log
 """
 
@@ -75,8 +75,9 @@ _STATE = "services.txt"
 _CHANNELS = ("stdout", "stderr")
 #: It counts bytes; a line of a log has about a hundred.
 _BYTES_OF_A_LINE = 100
-#: Not every program is running: what it says is a state all the same.
-_STATES = range(5)
+#: Not every program runs, and one that redirects its stderr has no log of it: what supervisorctl
+#: says then is evidence all the same.
+_SAID = range(5)
 
 
 def parts(params: t.Mapping[str, t.Any]) -> list[_evidence.Part]:
@@ -84,11 +85,11 @@ def parts(params: t.Mapping[str, t.Any]) -> list[_evidence.Part]:
     control = (params["supervisorctl_path"], f"--configuration={params['config']}")
     tail = (*control, "tail", f"-{params['lines'] * _BYTES_OF_A_LINE}")
     programs = params["programs"]
-    status = _evidence.from_program(*control, "status", *programs, exits=_STATES)
+    status = _evidence.from_program(*control, "status", *programs, exits=_SAID)
     said = [
         _evidence.Part(
             _evidence.file_of(program, channel, "log"),
-            _evidence.from_program(*tail, program, channel),
+            _evidence.from_program(*tail, program, channel, exits=_SAID),
         )
         for program in programs
         for channel in _CHANNELS
