@@ -15,7 +15,7 @@ from typing import Any
 class Supervised:
     """Programs, each a shell script, in a folder of their own; they run from the beginning."""
 
-    def __init__(self, folder: Path, programs: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, programs: Mapping[str, str], *, startsecs: float = 0) -> None:
         self.folder = folder
         self._conf = folder / "supervisord.conf"
         socket = folder / "supervisor.sock"
@@ -29,12 +29,22 @@ class Supervised:
             program = folder / f"{name}.sh"
             program.write_text(f"#!/bin/sh\ncd {folder}\n{script}\n")
             program.chmod(0o755)
-            text += f"[program:{name}]\ncommand={program}\nstartsecs=0\n"
+            text += f"[program:{name}]\ncommand={program}\nstartsecs={startsecs}\n"
         self._conf.write_text(text)
         self._supervisor = subprocess.Popen(
             [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(self._conf)],
             stdout=subprocess.DEVNULL,
         )
+
+    def control(self, *argv: str) -> str:
+        """What supervisorctl says."""
+        done = subprocess.run(
+            [self.variables["services_supervisor_bin"], "-c", str(self._conf), *argv],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout
 
     def stop(self) -> None:
         self._supervisor.terminate()

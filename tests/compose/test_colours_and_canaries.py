@@ -164,6 +164,7 @@ def test_colour_that_is_red_gets_no_users_and_runs_no_more_than_before(
 
     assert refused.code == 3, refused.output
     assert says in refused.output
+    assert "✗ Prepare" in refused.output
     assert "nothing was changed" in refused.output
     assert stack.get() == (200, "1.1.0")
     assert stack.containers() == before

@@ -177,6 +177,27 @@ def test_a_loop_that_failed_is_told_in_the_words_of_its_items() -> None:
     assert "Prepare, edge: the certificate has expired; nothing was changed" in outcome.summary
 
 
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [
+        (
+            {"msg": "non-zero return code", "stderr": "nginx: [emerg]\nno such file\n"},
+            "edge: non-zero return code: nginx: [emerg] no such file;",
+        ),
+        ({"msg": "", "stdout": "blue: ERROR (spawn error)\n"}, "edge: blue: ERROR (spawn error);"),
+        ({"msg": "it is full", "stderr": "a warning"}, "edge: it is full;"),
+        ({"msg": "non-zero return code", "stderr": "e" * 9999}, f"code: {'e' * 300};"),
+    ],
+    ids=["stderr", "stdout", "its own words", "a lot"],
+)
+def test_a_program_that_failed_is_told_in_its_own_words(result: dict[str, str], told: str) -> None:
+    progress = Progress()
+    progress.observe("phase.started", "", {"name": "Prepare"})
+    progress.observe("task.finished", "edge", {**_failed(""), "result": result})
+
+    assert told in decide(_scenario(), progress, _result(2)).summary
+
+
 def test_a_reason_that_a_later_task_tells_with_more_around_it_is_said_once() -> None:
     progress = _progress("Switch", fail="the gate is red.")
     progress.observe("task.finished", "db", _failed("web is red: the gate is red. Stopped here."))

@@ -131,6 +131,20 @@ def test_view_says_a_warning_of_every_task_once() -> None:
     assert view.observe(warned) == []
 
 
+def test_view_tells_a_loop_that_failed_in_the_words_of_its_items() -> None:
+    def failed(kind: str, msg: str) -> RecordEvent:
+        return event(2, kind, "web1", task="Units", status="failed", result={"msg": msg})
+
+    view = view_of(
+        event(1, "phase.started", name="Switch"),
+        failed("item.finished", "green.service is not there"),
+        failed("task.finished", "One or more items failed"),
+        failed("task.finished", "the disk is full"),
+    )
+
+    assert [note.text for note in view.notes] == ["green.service is not there", "the disk is full"]
+
+
 def test_view_follows_the_progress_of_a_long_step_until_the_next_task() -> None:
     view = view_of(
         event(1, "host.started", "db1", task="Restore"),

@@ -107,6 +107,8 @@ class RunView:
     #: The gate that has not decided yet.
     sampled: GateView | None = None
     notes: list[Note] = field(default_factory=list)
+    #: By host, what the items of the loop that runs have failed of: the loop itself does not say.
+    _items: dict[str, list[str]] = field(default_factory=dict)
     _noted: set[Note] = field(default_factory=set)
 
     @classmethod
@@ -187,6 +189,10 @@ class RunView:
     def _host_started(self, at: float, event: RecordEvent) -> None:
         self.hosts[event.subject] = HostView(str(event.data.get("task", "")), since=at)
 
+    def _item_finished(self, _at: float, event: RecordEvent) -> None:
+        if event.data.get("status") in _BAD:
+            self._items.setdefault(event.subject, []).append(failure_message(event.data))
+
     def _task_finished(self, at: float, event: RecordEvent) -> list[Note]:
         data, name = event.data, event.subject
         status = str(data.get("status"))
@@ -198,10 +204,11 @@ class RunView:
         if phase is not None and status == "changed" and phase.name != "Assess":
             phase.changed += 1
         tone = "warning" if ignored else "bad"
-        failure = [Note(failure_message(data), name, tone)] if status in _BAD else []
+        said = self._items.pop(name, []) or [failure_message(data)]
+        failures = [Note(text, name, tone) for text in said if status in _BAD]
         warnings = data.get("warnings")
         texts = warnings if isinstance(warnings, list) else ()
-        return [*failure, *(Note(str(text), name) for text in texts)]
+        return [*failures, *(Note(str(text), name) for text in texts)]
 
     def _progressed(self, at: float, event: RecordEvent) -> None:
         data = event.data
@@ -282,6 +289,7 @@ _HANDLERS = {
     "phase.started": RunView._phase_started,
     "phase.finished": RunView._phase_finished,
     "host.started": RunView._host_started,
+    "item.finished": RunView._item_finished,
     "task.finished": RunView._task_finished,
     "progress.reported": RunView._progressed,
     "gate.sampled": RunView._gate_sampled,

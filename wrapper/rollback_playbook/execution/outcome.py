@@ -16,6 +16,10 @@ _BAD = frozenset({"failed", "unreachable"})
 #: The module that takes the lease of the environment and gives it back.
 LOCK = "sre.rollback.environment_lock"
 _TRAFFIC = "sre.rollback.traffic"
+#: What ``ansible.builtin.command`` says of any program that failed.
+_PROGRAM_FAILED = "non-zero return code"
+#: Characters of a program's output that are told, its last.
+_SAID_LENGTH = 300
 
 
 @dataclass(frozen=True)
@@ -142,9 +146,15 @@ def _keeps_out(data: Mapping[str, Any]) -> bool:
 
 
 def failure_message(data: Mapping[str, Any]) -> str:
-    """What a failed task says of itself: its module's message, or at least its name."""
+    """What a failed task says of itself: its module's message, or at least its name.
+
+    A program that failed has said more than its module does.
+    """
     result = data.get("result") or {}
     text = str(result.get("msg") or "").strip()
+    if text in ("", _PROGRAM_FAILED):
+        said = " ".join(str(result.get("stderr") or result.get("stdout") or "").split())
+        text = ": ".join(filter(None, (text, said[-_SAID_LENGTH:])))
     return text or f"{data.get('task')}: {data.get('status')}"
 
 

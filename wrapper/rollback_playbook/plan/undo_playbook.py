@@ -36,6 +36,7 @@ _COLLECTION = "sre.rollback."
 _ROLE_NAMES = frozenset(
     {
         "cache",
+        "colours",
         "configuration",
         "database",
         "infrastructure",
