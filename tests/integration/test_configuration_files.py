@@ -219,6 +219,28 @@ def test_a_reload_that_fails_puts_the_files_back_and_tells_how_the_service_is(si
     assert site.config.read_text() == "worker_processes 0;\n"
 
 
+@pytest.mark.parametrize(
+    ("test", "why"),
+    [
+        (["/nowhere/nginx", "-t"], "/nowhere/nginx -t cannot be run: No such file or directory"),
+        (["sleep", "600"], "sleep 600 was not done after 1 s and was told to end"),
+    ],
+    ids=["is not there", "hangs"],
+)
+def test_a_test_that_cannot_be_done_puts_the_files_back(
+    site: Site, test: list[str], why: str
+) -> None:
+    site.back_up()
+    site.damage()
+
+    result = site.restore(validate=[test], timeout=1)
+
+    assert why in result["msg"]
+    assert "The files are as they were, and nothing was reloaded" in result["msg"]
+    assert site.config.read_text() == "worker_processes 0;\n"
+    assert site.reloads == 0
+
+
 def test_a_restore_that_was_killed_is_finished_by_the_next_one(site: Site) -> None:
     site.back_up()
     site.damage()

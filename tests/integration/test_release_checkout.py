@@ -122,12 +122,48 @@ def test_a_tag_that_is_not_there_ends_it_before_anything_is_stopped(
 def test_a_checkout_that_fails_starts_again_what_was_stopped(
     run_module: RunModule, tree: Path
 ) -> None:
-    (tree / ".git" / "index.lock").write_text("")
+    lock = [["touch", str(tree / ".git" / "index.lock")]]
 
-    result = _run(run_module, tree, "1.0.0")
+    result = _run(run_module, tree, "1.0.0", stop=[*_note(tree, "stop"), *lock])
 
     assert "What ran before was started again" in result["msg"]
     assert _said(tree) == ["stop 1.1.0", "start 1.1.0"]
+
+
+def test_a_lock_that_somebody_elses_git_left_when_it_was_killed_is_in_nobodys_way(
+    run_module: RunModule, tree: Path
+) -> None:
+    (tree / ".git" / "index.lock").write_text("")
+
+    assert _run(run_module, tree, "1.0.0", check=True)["changed"]
+    result = _run(run_module, tree, "1.0.0")
+
+    assert result["after"]["version"] == "1.0.0"
+    assert _said(tree) == ["stop 1.1.0", "start 1.0.0"]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_somebody_elses_git_at_work_ends_it_before_anything_is_stopped(
+    run_module: RunModule, tree: Path, check: bool
+) -> None:
+    (tree / ".git" / "index.lock").write_text("")
+    words = ["git", "-C", str(tree), "cat-file", "--batch"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as git:
+        result = _run(run_module, tree, "1.0.0", check=check)
+
+    assert f"git still works in {tree}, as process {git.pid}" in result["msg"]
+    assert (tree / ".git" / "index.lock").exists()
+    assert _said(tree) == []
+
+
+def test_a_stop_that_hangs_is_waited_for_no_longer_than_was_said(
+    run_module: RunModule, tree: Path
+) -> None:
+    result = _run(run_module, tree, "1.0.0", stop=[["sleep", "600"]], timeout=1)
+
+    assert "1.1.0 is checked out, but sleep 600 was not done after 1 s" in result["msg"]
+    assert ((tree / "release").read_text(), _said(tree)) == ("1.1.0", [])
+    assert _run(run_module, tree, "1.0.0")["after"]["version"] == "1.0.0"
 
 
 def test_a_start_that_failed_is_made_up_for_by_the_next_run(

@@ -83,6 +83,26 @@ def test_release_link_whose_restart_failed_restarts_at_the_next_run(
     assert not _run(run_module, root, "1.0.0")["changed"]
 
 
+@pytest.mark.parametrize(
+    ("restart", "why"),
+    [
+        (["sleep", "600"], "sleep 600 was not done after 1 s and was told to end"),
+        (["/nowhere/systemctl"], "/nowhere/systemctl cannot be run: No such file or directory"),
+    ],
+    ids=["hangs", "is not there"],
+)
+def test_release_link_whose_restart_could_not_be_done_says_what_runs(
+    run_module: RunModule, root: Path, restart: list[str], why: str
+) -> None:
+    args = {"root": str(root), "version": "1.0.0", "restart": [restart], "timeout": 1}
+
+    failed = run_module("release_link", args)
+
+    assert failed["msg"].startswith(f"the link points at 1.0.0, but {why}")
+    assert "What ran before may still run" in failed["msg"]
+    assert _run(run_module, root, "1.0.0")["changed"]
+
+
 def test_release_link_in_check_mode_touches_nothing(run_module: RunModule, root: Path) -> None:
     args = {"root": str(root), "version": "1.0.0", "restart": _restart(root)}
 

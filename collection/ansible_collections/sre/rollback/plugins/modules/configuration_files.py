@@ -84,6 +84,12 @@ options:
         the files are right by then. RV(undo) runs it, too.
     type: bool
     default: false
+  timeout:
+    description:
+      - Seconds that each command of O(validate) and O(reload) may take. One that is not done by
+        then is told to end, and has failed.
+    type: float
+    default: 120
 extends_documentation_fragment:
   - sre.rollback._attributes
   - sre.rollback._attributes.full
@@ -168,9 +174,11 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sre.rollback.plugins.module_utils import _atomic_file
 from ansible_collections.sre.rollback.plugins.module_utils import _configuration_set as config
+from ansible_collections.sre.rollback.plugins.module_utils._commands import (
+    CommandError,
+    run_in_turn,
+)
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
-
-_OUTPUT_SHOWN = 500
 
 
 @dataclass(frozen=True)
@@ -275,14 +283,10 @@ class Restore:
         return "the service has read them again"
 
     def _run(self, commands: t.Sequence[t.Sequence[object]], what: str) -> None:
-        for argv in commands:
-            words = [str(word) for word in argv]
-            code, out, err = self.module.run_command(words)
-            if code != 0:
-                said = (err.strip() or out.strip())[-_OUTPUT_SHOWN:]
-                raise config.ConfigurationError(
-                    f"{what}, {' '.join(words)}, ended with {code}: {said}."
-                )
+        try:
+            run_in_turn(commands, timeout=self.module.params["timeout"])
+        except CommandError as exc:
+            raise config.ConfigurationError(f"{what} failed, {exc}.") from exc
 
 
 def restored(module: AnsibleModule) -> dict[str, t.Any]:
@@ -299,7 +303,7 @@ def restored(module: AnsibleModule) -> dict[str, t.Any]:
     if restore.changes and not module.check_mode:
         kept = restore.act()
     # What was kept says which files these are: a record hides where a private key is.
-    names = ("backup_dir", "validate", "reload")
+    names = ("backup_dir", "validate", "reload", "timeout")
     args = {"state": "restored", "backup": kept, **{name: params[name] for name in names}}
     return {
         "changed": restore.changes,
@@ -369,6 +373,7 @@ def argument_spec() -> dict:
         "validate": {"type": "list", "elements": "list", "default": []},
         "reload": {"type": "list", "elements": "list", "default": []},
         "reload_later": {"type": "bool", "default": False},
+        "timeout": {"type": "float", "default": 120},
     }
 
 

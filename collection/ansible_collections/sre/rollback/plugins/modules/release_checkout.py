@@ -16,8 +16,9 @@ description:
     what runs is stopped before and started after it.
   - Stop, checkout and start are one step. A run that was killed in between is known by a note in
     the folder of git, which names the commits, and the next run does all three again. It then
-    replaces files that have the content of one of these commits, or the beginning of one, and
-    removes a lock that the killed git left.
+    replaces files that have the content of one of these commits, or the beginning of one.
+  - A lock that a killed git left is removed. While a git is at work in the work tree, it ends
+    before anything is stopped.
   - When the checkout fails, the files and O(links) are put back and what was stopped is started
     again. When they cannot be put back, as on a full disk, what was stopped stays stopped, and the
     message says so; the next run finishes it.
@@ -49,6 +50,12 @@ options:
     type: list
     elements: list
     default: []
+  timeout:
+    description:
+      - Seconds that each command of O(stop) and O(start) may take. One that is not done by then is
+        told to end, and has failed.
+    type: float
+    default: 300
 extends_documentation_fragment:
   - sre.rollback._attributes
   - sre.rollback._attributes.full
@@ -105,6 +112,10 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sre.rollback.plugins.module_utils import _atomic_file
+from ansible_collections.sre.rollback.plugins.module_utils._commands import (
+    CommandError,
+    run_in_turn,
+)
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 from ansible_collections.sre.rollback.plugins.module_utils._git_tree import (
     CheckoutError,
@@ -210,7 +221,6 @@ class WorkTree:
 
     def require_ours(self, files: MixedFiles, commit: str) -> None:
         """The same after an attempt that was cut short, whose own files are none of these."""
-        require_idle(self._git)
         _ours, others = files.differing(commit)
         if others:
             raise CheckoutError(
@@ -220,6 +230,10 @@ class WorkTree:
                 "remove them there, then run this again."
             )
 
+    def require_idle(self) -> None:
+        """Raises CheckoutError when a git is at work there."""
+        require_idle(self._git)
+
     def mixed_files(self, *commits: str) -> MixedFiles:
         return MixedFiles(self._git, dict.fromkeys(commits))
 
@@ -227,6 +241,8 @@ class WorkTree:
         self, note: Note, files: MixedFiles, links: t.Mapping[str, str], before: Observed
     ) -> None:
         """Stop, check out, start. Raises CheckoutError."""
+        # Before anything is stopped: one that a git left behind when it was killed is in the way.
+        unlock(self._git)
         self._write(note, before)
         state = f"{before.version} is checked out"
         self._run_all("stop", "an attempt was cut short" if before.start_due else state, before)
@@ -323,16 +339,14 @@ class WorkTree:
         fresh.replace(self.root / name)
 
     def _run_all(self, what: str, state: str, before: Observed) -> None:
-        for argv in self._module.params[what]:
-            code, out, err = self._module.run_command([str(word) for word in argv])
-            if code != 0:
-                said = (err.strip() or out.strip())[-500:]
-                raise CheckoutError(
-                    f"{state}, but {' '.join(map(str, argv))} ended with {code}: {said}. Mend it "
-                    "and run this again.",
-                    # Something may be stopped, so it is not as if nothing had happened.
-                    undo=undo_to(self._module.params, before),
-                )
+        try:
+            run_in_turn(self._module.params[what], timeout=self._module.params["timeout"])
+        except CommandError as exc:
+            raise CheckoutError(
+                f"{state}, but {exc}. Mend it and run this again.",
+                # Something may be stopped, so it is not as if nothing had happened.
+                undo=undo_to(self._module.params, before),
+            ) from exc
 
 
 def undo_of(params: t.Mapping[str, t.Any], before: Observed, after: Observed) -> dict | None:
@@ -342,7 +356,7 @@ def undo_of(params: t.Mapping[str, t.Any], before: Observed, after: Observed) ->
 
 
 def undo_to(params: t.Mapping[str, t.Any], before: Observed) -> dict:
-    args = {name: params[name] for name in ("root", "stop", "start")}
+    args = {name: params[name] for name in ("root", "stop", "start", "timeout")}
     links = {name: leads for name, leads in before.links.items() if leads is not None}
     args.update(version=before.version, links=links)
     return {"module": "sre.rollback.release_checkout", "args": args}
@@ -355,6 +369,7 @@ def argument_spec() -> dict:
         "links": {"type": "dict", "default": {}},
         "stop": {"type": "list", "elements": "list", "default": []},
         "start": {"type": "list", "elements": "list", "default": []},
+        "timeout": {"type": "float", "default": 300},
     }
 
 
@@ -368,6 +383,7 @@ def apply(module: AnsibleModule, tree: WorkTree) -> tuple[bool, Observed, Observ
     before = tree.before(note, found)
     commits = [*(note.commits if note else ()), found.commit, before.commit, commit]
     files = tree.mixed_files(*commits)
+    tree.require_idle()
     if note is None:
         tree.require_clean()
         files.spare_unknown(before.commit)

@@ -38,6 +38,12 @@ options:
     type: list
     elements: list
     default: []
+  timeout:
+    description:
+      - Seconds that each command of O(restart) may take. One that is not done by then is told to
+        end, and has failed.
+    type: float
+    default: 300
 extends_documentation_fragment:
   - sre.rollback._attributes
   - sre.rollback._attributes.full
@@ -88,6 +94,10 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sre.rollback.plugins.module_utils import _atomic_file
+from ansible_collections.sre.rollback.plugins.module_utils._commands import (
+    CommandError,
+    run_in_turn,
+)
 from ansible_collections.sre.rollback.plugins.module_utils._errors import RollbackError
 
 
@@ -151,14 +161,13 @@ class Releases:
 
 def restart(module: AnsibleModule, releases: Releases, version: str) -> None:
     """Run the commands; raises ReleaseError naming the one that failed."""
-    for argv in module.params["restart"]:
-        code, out, err = module.run_command([str(word) for word in argv])
-        if code != 0:
-            words = (err.strip() or out.strip())[-500:]
-            raise ReleaseError(
-                f"the link points at {version}, but {' '.join(map(str, argv))} ended with {code}: "
-                f"{words}. What ran before may still run. Mend it and run this again.",
-            )
+    try:
+        run_in_turn(module.params["restart"], timeout=module.params["timeout"])
+    except CommandError as exc:
+        raise ReleaseError(
+            f"the link points at {version}, but {exc}. What ran before may still run. Mend it and "
+            "run this again."
+        ) from exc
     _atomic_file.remove(str(releases.note))
 
 
@@ -171,7 +180,7 @@ def act(module: AnsibleModule, releases: Releases, before: Observed, version: st
 def undo_of(params: t.Mapping[str, t.Any], before: Observed) -> dict | None:
     if before.version in (None, params["version"]):
         return None
-    names = ("root", "link", "releases", "restart")
+    names = ("root", "link", "releases", "restart", "timeout")
     args = {**{name: params[name] for name in names}, "version": before.version}
     return {"module": "sre.rollback.release_link", "args": args}
 
@@ -183,6 +192,7 @@ def argument_spec() -> dict:
         "link": {"type": "str", "default": "current"},
         "releases": {"type": "str", "default": "releases"},
         "restart": {"type": "list", "elements": "list", "default": []},
+        "timeout": {"type": "float", "default": 300},
     }
 
 
