@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import time
@@ -248,6 +249,25 @@ def test_host_of_a_colour_that_the_application_does_not_have_is_refused(
     )
     assert shop.seen() == (200, "green")
     assert colours.runs() == {"green"}
+
+
+@pytest.mark.drill
+def test_users_leave_a_colour_whose_host_has_died_when_it_is_left_out(
+    colours: Colours, shop: Proxy
+) -> None:
+    hosts = json.loads((colours.folder / "hosts.yml").read_text())
+    died = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": free_port()}
+    hosts["all"]["children"]["app"]["hosts"]["app2"] |= died
+    (colours.folder / "hosts.yml").write_text(json.dumps(hosts))
+
+    refused = colours.types("blue-green", "--reason", "a try")
+    assert refused.returncode == 3, refused.stderr
+    assert "--limit 'all:!app2'" in refused.stderr
+    assert colours.runs() == {"green"}
+
+    done = colours.types("blue-green", "--reason", "app2 is gone", "--limit", "all:!app2")
+    assert done.returncode == 0, done.stderr
+    assert shop.seen() == (200, "blue")
 
 
 def _incident(said: str) -> str:

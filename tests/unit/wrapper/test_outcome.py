@@ -198,6 +198,22 @@ def test_a_program_that_failed_is_told_in_its_own_words(result: dict[str, str], 
     assert told in decide(_scenario(), progress, _result(2)).summary
 
 
+def test_whoever_is_refused_for_hosts_that_are_gone_reads_how_to_leave_them_out() -> None:
+    progress = Progress()
+    progress.observe("phase.started", "", {"name": "Assess"})
+    for host in ("db", "app2"):
+        gone = {**_failed("no route to host"), "status": "unreachable"}
+        progress.observe("task.finished", host, gone)
+
+    outcome = decide(_scenario(), progress, _result(4))
+
+    assert outcome.exit_code is ExitCode.REFUSED
+    assert "--limit 'all:!db:!app2'" in outcome.next_step
+    # What another one has failed of is not mended by that.
+    progress.observe("task.finished", "app1", _failed("there is no release 1.0.0"))
+    assert decide(_scenario(), progress, _result(2)).next_step == ""
+
+
 def test_a_reason_that_a_later_task_tells_with_more_around_it_is_said_once() -> None:
     progress = _progress("Switch", fail="the gate is red.")
     progress.observe("task.finished", "db", _failed("web is red: the gate is red. Stopped here."))

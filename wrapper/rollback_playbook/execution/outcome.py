@@ -30,6 +30,7 @@ class Failure:
     host: str
     task: str
     message: str
+    unreachable: bool = False
 
     def __str__(self) -> str:
         return f"{self.phase}, {self.host}: {self.message}"
@@ -123,6 +124,7 @@ class Progress:
                     host=host,
                     task=str(data.get("task", "")),
                     message="; ".join(items) or failure_message(data),
+                    unreachable=status == "unreachable",
                 )
             )
 
@@ -233,12 +235,26 @@ def decide(
     if not progress.production_changed:
         # Many a module says so, too.
         why = _why(progress, result).removesuffix(". Nothing was changed")
-        return Outcome("refused", ExitCode.REFUSED, f"{why}; nothing was changed")
+        summary = f"{why}; nothing was changed"
+        return Outcome("refused", ExitCode.REFUSED, summary, _without_unreachable(progress))
     return Outcome(
         "failed",
         ExitCode.FAILED,
         f"{_why(progress, result)}. {_done_and_not(scenario, progress)}",
         f"{_users(progress)}mend the cause, then {_go_on(scenario, incident)}",
+    )
+
+
+def _without_unreachable(progress: Progress) -> str:
+    """What to do where nothing else than hosts that cannot be reached has ended the run."""
+    gone = list(dict.fromkeys(failure.host for failure in progress.failures))
+    if not gone or not all(failure.unreachable for failure in progress.failures):
+        return ""
+    names = ", ".join(gone)
+    left_out = ":".join(["all", *(f"!{name}" for name in gone)])
+    return (
+        f"make {names} reachable; or type the same with --limit '{left_out}', which leaves what is "
+        "out of reach as it is"
     )
 
 
