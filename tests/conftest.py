@@ -31,6 +31,7 @@ pytest_plugins = [
     "tests.proxies",
     "tests.unleash",
     "tests.module_places",
+    "tests.configuration_site",
 ]
 
 #: Folders whose files take minutes come first: at the end, one process would wait for the other.

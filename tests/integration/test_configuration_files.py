@@ -3,84 +3,16 @@
 from __future__ import annotations
 
 import json
-import signal
 import stat
 import subprocess
 import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from rollback_playbook.lab.proxy import nginx_binary
-from tests.module_runner import RunModule, start_module
+from tests.configuration_site import Site
 
 pytestmark = pytest.mark.integration
-
-
-@dataclass(frozen=True)
-class Site:
-    """A configuration file, a key that only its owner may read, and a service that reloads."""
-
-    folder: Path
-    run: RunModule
-
-    @property
-    def config(self) -> Path:
-        return self.folder / "site.conf"
-
-    @property
-    def key(self) -> Path:
-        return self.folder / "site.key"
-
-    @property
-    def reloads(self) -> int:
-        """How often the service was told to read its files."""
-        path = self.folder / "reloads"
-        return len(path.read_text().splitlines()) if path.exists() else 0
-
-    def args(self, **changed: Any) -> dict[str, Any]:
-        note = [sys.executable, "-c", f"open({str(self.folder / 'reloads')!r}, 'a').write('x\\n')"]
-        return {
-            "paths": [str(self.config), str(self.key)],
-            "backup_dir": str(self.folder / "backups"),
-            "reload": [note],
-            **changed,
-        }
-
-    def back_up(self, **changed: Any) -> dict[str, Any]:
-        arguments = {**self.args(**changed), "state": "backed_up"}
-        del arguments["reload"]
-        return self.run("configuration_files", arguments)
-
-    def restore(self, *, check: bool = False, diff: bool = False, **changed: Any) -> dict[str, Any]:
-        return self.run("configuration_files", self.args(**changed), check=check, diff=diff)
-
-    def restore_killed(self, **changed: Any) -> None:
-        """A restore that is killed when the files are written and not yet read by the service."""
-        kill = [sys.executable, "-c", "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"]
-        process = start_module("configuration_files", self.args(validate=[kill], **changed))
-        process.communicate(timeout=60)
-        assert process.returncode == -signal.SIGKILL
-
-    @property
-    def notes(self) -> int:
-        """How many restores are known to be unfinished."""
-        return len(list((self.folder / "backups").glob(".unfinished*")))
-
-    def damage(self) -> None:
-        self.config.write_text("worker_processes 0;\n")
-        self.key.write_text("PRIVATE KEY of somebody else\n")
-
-
-@pytest.fixture
-def site(tmp_path: Path, run_module: RunModule) -> Site:
-    found = Site(tmp_path, run_module)
-    found.config.write_text("worker_processes 4;\n")
-    found.key.write_text("PRIVATE KEY of the site\n")
-    found.key.chmod(0o600)
-    return found
 
 
 def test_what_was_backed_up_comes_back_with_its_modes_and_the_service_reads_it(site: Site) -> None:
@@ -241,20 +173,6 @@ def test_a_test_that_cannot_be_done_puts_the_files_back(
     assert site.reloads == 0
 
 
-def test_a_restore_that_was_killed_is_finished_by_the_next_one(site: Site) -> None:
-    site.back_up()
-    site.damage()
-    site.restore_killed()
-
-    result = site.restore()
-
-    assert result["changed"], result
-    assert site.reloads == 1
-    undo = result["undo"]
-    site.run("configuration_files", undo["args"])
-    assert site.config.read_text() == "worker_processes 0;\n"
-
-
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -324,23 +242,6 @@ def test_a_full_disk_leaves_the_files_as_they_were(site: Site) -> None:
     assert site.reloads == 0
 
 
-def test_undo_of_a_restore_is_known_before_it_and_an_attempt_more_does_not_lose_it(
-    site: Site,
-) -> None:
-    site.back_up()
-    site.damage()
-    predicted = site.restore(check=True, keep_as="incident-7")["undo"]
-
-    done = site.restore(keep_as="incident-7")["undo"]
-    site.config.write_text("worker_processes 1;\n")
-    again = site.restore(keep_as="incident-7")
-
-    assert predicted == done == again["undo"]
-    assert done["args"]["backup"] == "incident-7"
-    site.run("configuration_files", done["args"])
-    assert site.config.read_text() == "worker_processes 0;\n"
-
-
 @pytest.mark.parametrize("name", ["../elsewhere", ".hidden"])
 def test_a_name_that_would_leave_the_backups_is_refused(site: Site, name: str) -> None:
     site.back_up()
@@ -349,134 +250,6 @@ def test_a_name_that_would_leave_the_backups_is_refused(site: Site, name: str) -
     result = site.restore(keep_as=name)
 
     assert f"{name!r} is no backup. Nothing was changed" in result["msg"]
-    assert site.config.read_text() == "worker_processes 0;\n"
-
-
-@pytest.mark.parametrize("killed", ["config", "key"])
-def test_a_restore_that_was_killed_neither_hinders_one_of_other_files_nor_is_forgotten_by_it(
-    site: Site, killed: str
-) -> None:
-    its = {"paths": [str(getattr(site, killed))]}
-    others = {"paths": [str(site.key if killed == "config" else site.config)]}
-    for each in (its, others):
-        site.back_up(**each)
-    site.damage()
-    damaged = {path: Path(path).read_text() for path in its["paths"]}
-    site.restore_killed(**its)
-
-    foreseen = site.restore(check=True, **others)
-    other = site.restore(**others)
-    finished = site.restore(**its)
-
-    assert foreseen["changed"], foreseen
-    assert other["changed"], other
-    assert not site.restore(**others)["changed"]
-    assert finished["changed"], finished
-    assert finished["differing"] == []
-    assert (site.reloads, site.notes) == (2, 0)
-    site.run("configuration_files", finished["undo"]["args"])
-    assert {path: Path(path).read_text() for path in its["paths"]} == damaged
-
-
-def test_a_restore_of_more_files_finishes_one_that_was_killed_and_undo_knows_all(
-    site: Site,
-) -> None:
-    site.back_up()
-    site.damage()
-    site.restore_killed(paths=[str(site.config)])
-
-    foreseen = site.restore(check=True, keep_as="incident-7")
-    result = site.restore(keep_as="incident-7")
-
-    assert result["changed"], result
-    assert foreseen["undo"] == result["undo"]
-    assert (site.reloads, site.notes) == (1, 0)
-    site.run("configuration_files", result["undo"]["args"])
-    assert site.config.read_text() == "worker_processes 0;\n"
-    assert "somebody else" in site.key.read_text()
-
-
-def test_a_restore_of_some_files_of_one_that_was_killed_is_refused_until_that_is_taken_back(
-    site: Site,
-) -> None:
-    site.back_up()
-    site.damage()
-    site.restore_killed(keep_as="incident-7")
-    some = {"paths": [str(site.config)]}
-
-    for check in (True, False):
-        refused = site.restore(check=check, **some)
-        assert f"a restore of {site.config}, {site.key} was cut short" in refused["msg"]
-        assert "restore backup incident-7 without naming files" in refused["msg"]
-    taken_back = site.restore(backup="incident-7", paths=None)
-
-    assert taken_back["changed"], taken_back
-    assert site.config.read_text() == "worker_processes 0;\n"
-    assert "somebody else" in site.key.read_text()
-    assert site.notes == 0
-    assert site.restore(**some)["changed"]
-
-
-@pytest.mark.parametrize("known_to", ["0.1.0", "now"])
-def test_a_restore_without_paths_finishes_that_of_its_own_files(site: Site, known_to: str) -> None:
-    both = site.back_up()["backup"]["id"]
-    other = site.folder / "other.conf"
-    other.write_text("as it was\n")
-    alone = site.back_up(paths=[str(other)])["backup"]["id"]
-    site.damage()
-    other.write_text("damaged\n")
-    site.restore_killed(keep_as="incident-7")
-    if known_to == "0.1.0":
-        for note in (site.folder / "backups").glob(".unfinished*"):
-            note.unlink()
-        (site.folder / "backups" / ".unfinished.json").write_text('{"before": "incident-7"}')
-
-    of_the_other = site.restore(backup=alone, paths=None)
-    left = site.notes
-    of_both = site.restore(backup=both, paths=None)
-
-    assert of_the_other["changed"], of_the_other
-    assert left == 1
-    assert of_both["changed"], of_both
-    assert of_both["undo"]["args"]["backup"] == "incident-7"
-    assert site.notes == 0
-
-
-def test_what_a_killed_restore_replaced_has_to_be_whole_before_anything_is_changed(
-    site: Site,
-) -> None:
-    site.back_up()
-    site.damage()
-    site.restore_killed(keep_as="incident-7")
-    (site.folder / "backups" / "incident-7" / "0").write_text("?")
-
-    for check in (True, False):
-        refused = site.restore(check=check)
-        assert "backup incident-7 is damaged" in refused["msg"]
-        assert "to restore without it" in refused["msg"]
-    for note in (site.folder / "backups").glob(".unfinished*"):
-        note.unlink()
-    assert not site.restore()["changed"]
-
-
-def test_a_new_backup_does_not_remove_what_a_killed_restore_is_finished_with(site: Site) -> None:
-    site.back_up()
-    site.damage()
-    site.restore_killed()
-    other = site.folder / "other.conf"
-    others = {"paths": [str(other)]}
-    other.write_text("good\n")
-    site.back_up(**others)
-    other.write_text("damaged\n")
-    newer = site.restore(**others)["undo"]["args"]["backup"]
-
-    site.config.write_text("worker_processes 8;\n")
-    site.back_up(retention=1)
-    result = site.restore()
-
-    assert (site.folder / "backups" / newer).exists()
-    assert result["changed"], result
-    site.run("configuration_files", result["undo"]["args"])
     assert site.config.read_text() == "worker_processes 0;\n"
 
 
