@@ -152,8 +152,8 @@ def test_image_that_is_gone_is_built_from_its_git_tag(stack: Stack, run_module: 
     (stack.folder / "docker-compose.yml").write_text(text)
     result = run_module("compose_release_info", question(stack, services=["web"], version="0.9.0"))
     target = result["targets"]["web"]
-    assert (target["how"], target["build"]["tag"], target["build"]["context"]) == (
-        "build", "v0.9.0", "web",
+    assert (target["how"], target["build"]["tag"], target["build"]["repository"]) == (
+        "build", "v0.9.0", str(stack.folder),
     )  # fmt: skip
     assert result["git_revision"] == target["build"]["commit"]
 

@@ -1,4 +1,4 @@
-"""Images that are not on the host: pulled, built again from a git tag, or refused with a reason."""
+"""Images that are not on the host: pulled, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from tests.compose.conftest import MakeEnvironment, MakeStack
 from tests.compose.environment import Environment, web_is_healthy
-from tests.compose.images import APP, build, docker, dockerfile
+from tests.compose.images import build, docker
 from tests.compose.stack import COMPOSE_FILE, Stack, free_port
 from tests.real_servers import RedisServer
 
@@ -172,45 +172,6 @@ def test_request_isolation_pulls_the_image_and_ends_every_session(
     assert sessions.keys() == [b"cart:ann"]
     sessions.close()
     assert shop.undo_of(done, "compose_release")
-
-
-def test_image_that_nobody_has_is_built_again_from_its_git_tag(
-    make_stack: MakeStack, environment: MakeEnvironment
-) -> None:
-    built = COMPOSE_FILE.replace(
-        "image: shop/web:${WEB:-1.0.0}", "image: shop/web:${WEB:-1.0.0}\n    build: ./web"
-    )
-    files = {
-        "web/Dockerfile": dockerfile(),
-        "web/app.py": APP.read_text(),
-        "web/release.json": json.dumps({"version": "0.9.0"}),
-    }
-    stack = make_stack("built", compose_file=built, files=files)
-    tag_release(stack, "v0.9.0")
-    (stack.folder / "web" / "release.json").write_text(json.dumps({"version": "1.0.0"}))
-    before = stack.digest()
-    shop = environment(stack, release_services=["web"])
-    running = stack.everything()
-
-    looked = shop.run("application", "--to", "0.9.0", "--check")
-
-    assert looked.code == 0, looked.output
-    assert stack.everything() == running
-
-    done = shop.run("application", "--to", "0.9.0", "--reason", "a try", "--yes")
-
-    assert done.code == 0, done.output
-    assert stack.get() == (200, "0.9.0")
-    assert stack.digest() == before
-    stack.deploy(web="1.0.0")
-    docker("rmi", "shop/web:0.9.0")
-
-
-def tag_release(stack: Stack, tag: str) -> None:
-    who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
-    git = ["git", *who, "-C", str(stack.folder)]
-    for words in (["init", "-q"], ["add", "web"], ["commit", "-qm", "one"], ["tag", tag]):
-        subprocess.run([*git, *words], check=True)
 
 
 def test_volumes_are_deleted_only_when_the_project_is_named_too(

@@ -26,6 +26,16 @@ from ansible_collections.sre.rollback.plugins.module_utils._errors import Rollba
 _LABEL = "com.docker.compose."
 #: The name that the Engine gives to a volume without one.
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
+#: The names that Compose looks for, and those of the override to it.
+DEFAULT_FILES = (
+    ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"),
+    (
+        "compose.override.yaml",
+        "compose.override.yml",
+        "docker-compose.override.yml",
+        "docker-compose.override.yaml",
+    ),
+)
 #: Bytes without which no container starts: its log, its state, and a layer of its own.
 _ROOM = 1 << 20
 
@@ -105,7 +115,18 @@ class Project:
         With an override the user's own files are named too, since Compose looks for them only
         where no file is named.
         """
-        argv = ["compose", "--project-directory", self.directory, "--progress=quiet"]
+        argv = self.compose_words(override=override)
+        try:
+            return self.run(*argv, *arguments, timeout=timeout)
+        except ComposeError as exc:
+            full = self.full_disk(str(exc))
+            if not full:
+                raise
+            raise ComposeError(f"{str(exc).rstrip('.')}. {full}", **exc.result) from exc
+
+    def compose_words(self, *, override: str = "", progress: str = "quiet") -> list[str]:
+        """The words of ``docker compose`` that say which project it is."""
+        argv = ["compose", "--project-directory", self.directory, f"--progress={progress}"]
         for option, values in (
             ("--file", self._files(override)),
             ("--env-file", self.env_files),
@@ -114,15 +135,14 @@ class Project:
             argv += [word for value in values for word in (option, value)]
         if self.name:
             argv += ["--project-name", self.name]
-        try:
-            return self.run(*argv, *arguments, timeout=timeout)
-        except ComposeError as exc:
-            full = self._full_disk(str(exc))
-            if not full:
-                raise
-            raise ComposeError(f"{str(exc).rstrip('.')}. {full}", **exc.result) from exc
+        return argv
 
-    def _full_disk(self, words: str) -> str:
+    def environment(self) -> dict[str, str]:
+        """What ``docker`` is given as environment."""
+        host = {"DOCKER_HOST": self.docker_host} if self.docker_host else {}
+        return {**os.environ, **host}
+
+    def full_disk(self, words: str) -> str:
         """What Docker does not always say of itself when it fails for want of room."""
         host = self.docker_host or os.environ.get("DOCKER_HOST", "")
         if "no space left on device" in words or (host and not host.startswith("unix:")):
@@ -148,15 +168,7 @@ class Project:
     def _default_files(self) -> list[str]:
         """What Compose would read by itself: the first of its names, and the override to it."""
         chosen = []
-        for names in (
-            ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"),
-            (
-                "compose.override.yaml",
-                "compose.override.yml",
-                "docker-compose.override.yml",
-                "docker-compose.override.yaml",
-            ),
-        ):
+        for names in DEFAULT_FILES:
             there = [name for name in names if (Path(self.directory) / name).exists()]
             chosen += there[:1]
         return chosen
@@ -174,9 +186,6 @@ class Project:
         It reads what is ``given``. ``joined`` adds what it wrote to stderr, half of a log.
         """
         seconds = self.patience if timeout is None else timeout
-        environment = dict(os.environ)
-        if self.docker_host:
-            environment["DOCKER_HOST"] = self.docker_host
         try:
             done = subprocess.run(
                 [self.docker, *arguments],
@@ -188,7 +197,7 @@ class Project:
                 errors="replace",
                 timeout=seconds,
                 check=False,
-                env=environment,
+                env=self.environment(),
                 pass_fds=self.held,
             )
         except FileNotFoundError as exc:
@@ -262,6 +271,13 @@ class Project:
     def architecture(self) -> str:
         """Of the Engine."""
         return self.run("version", "--format", "{{.Server.Arch}}").strip()
+
+    def platform(self) -> str:
+        """Of the Engine, as ``build:`` names one."""
+        return self.run("version", "--format", "{{.Server.Os}}/{{.Server.Arch}}").strip()
+
+    def engine_version(self) -> str:
+        return self.run("version", "--format", "{{.Server.Version}}").strip()
 
 
 def container_from(found: t.Mapping[str, t.Any]) -> Container:

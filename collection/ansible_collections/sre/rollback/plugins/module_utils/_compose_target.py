@@ -9,11 +9,13 @@ PRIVATE: for this collection only; can have breaking changes without notice.
 
 from __future__ import annotations
 
-import os
+import re
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from ansible_collections.sre.rollback.plugins.module_utils import _git_source
 from ansible_collections.sre.rollback.plugins.module_utils._compose_project import (
     ComposeError,
     Container,
@@ -25,6 +27,7 @@ from ansible_collections.sre.rollback.plugins.module_utils._compose_project impo
 )
 
 _SHORT = 12
+_COMMIT = re.compile(r"[0-9a-f]{7,40}")
 #: Tags that this collection made to keep an image; they are no release.
 KEPT_TAGS = ("before-", "rollback-")
 
@@ -162,14 +165,25 @@ def _located(
         return Target(reference, there.id, source)
     if can_be_pulled(project, reference):
         return Target(reference, "", source, "pull")
-    build = _build_of(project, service, tag_of(reference))
+    build = _build_of(service, tag_of(reference))
     if build:
-        return Target(reference, "", source, "build", build)
+        return _built(project, reference, source, build)
     raise ComposeError(
         f"image {reference} for service {service.name} is not on this host, no registry answers "
         f"for it, and there is no git tag to build it from. No release was changed. "
         + _offer(project, repository_of(reference))
     )
+
+
+def _built(project: Project, reference: str, source: str, build: dict[str, t.Any]) -> Target:
+    """Under its own name where nothing has it; a tag that means another image is left as it is."""
+    if reference not in project.images(reference):
+        return Target(reference, "", source, "build", build)
+    ours = f"{repository_of(reference)}:rollback-{tag_of(reference)}-{build['commit'][:_SHORT]}"
+    there = project.images(ours).get(ours)
+    if there is not None:
+        return Target(ours, there.id, source)
+    return Target(ours, "", source, "build", build)
 
 
 def can_be_pulled(project: Project, reference: str) -> bool:
@@ -224,43 +238,32 @@ def _offer(project: Project, repository: str) -> str:
     return f"On this host are {', '.join(tags[:8])}; choose with --to VERSION."
 
 
-def _build_of(project: Project, service: Service, version: str) -> dict[str, t.Any]:
-    """What to check out and build for a service with ``build:``, when git has the release."""
-    build = service.definition.get("build")
-    if not build or not version:
+def _build_of(service: Service, version: str) -> dict[str, t.Any]:
+    """What to check out for a service with ``build:``, when the git of its context has the release.
+
+    A context that lies in no repository, or that is fetched from somewhere, is not known to be that
+    of the release.
+    """
+    context = str((service.definition.get("build") or {}).get("context") or "")
+    if not version or not Path(context).is_dir():
         return {}
-    repository = _git(project.directory, "rev-parse", "--show-toplevel")
-    for tag in (version, f"v{version}"):
-        commit = repository and _git(
-            repository, "rev-parse", "--verify", "--quiet", f"{tag}^{{commit}}"
+    repository = _git_source.asked(context, "rev-parse", "--show-toplevel")
+    names = [f"refs/tags/{version}", f"refs/tags/v{version}"]
+    # Many name an image after its commit. A branch is none: it has moved on since.
+    names += [version] if _COMMIT.fullmatch(version) else []
+    for name in names if repository else ():
+        commit = _git_source.asked(
+            repository, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"
         )
         if commit:
-            context = os.path.relpath(build["context"], repository)
-            return {
-                "repository": repository,
-                "tag": tag,
-                "commit": commit,
-                "context": "." if context.startswith("..") else context,
-                "dockerfile": build.get("dockerfile") or "Dockerfile",
-                "args": build.get("args") or {},
-                "target": build.get("target") or "",
-            }
+            tag = name[len("refs/tags/") :] if name.startswith("refs/tags/") else name
+            return {"repository": repository, "tag": tag, "commit": commit}
     return {}
 
 
 def git_revision(directory: str) -> str:
     """The commit that is checked out where the Compose file is; empty where there is none."""
-    return _git(directory, "rev-parse", "HEAD")
-
-
-def _git(directory: str, *arguments: str) -> str:
-    """What git says, or nothing where it has nothing to say."""
-    git = Project(directory=directory, docker="git")
-    trusted = ("-c", f"safe.directory={directory}", "-C", directory)
-    try:
-        return git.run(*trusted, *arguments, fails=False).strip()
-    except ComposeError:
-        return ""
+    return _git_source.asked(directory, "rev-parse", "HEAD")
 
 
 def words_of(images: t.Mapping[str, tuple[str, str]]) -> str:
