@@ -15,7 +15,7 @@ from rollback_playbook.execution.ansible_environment import ansible_environment
 
 
 def run_playbook(
-    folder: Path, playbook: str, inventory: Mapping[str, Any]
+    folder: Path, playbook: str, inventory: Mapping[str, Any], *options: str
 ) -> subprocess.CompletedProcess[str]:
     """``playbook`` on ``inventory``, both written to ``folder``, with the collection in place."""
     (folder / "hosts.json").write_text(json.dumps(inventory), encoding="ascii")
@@ -23,7 +23,7 @@ def run_playbook(
     return subprocess.run(
         [
             str(Path(sys.executable).with_name("ansible-playbook")),
-            *("-i", str(folder / "hosts.json"), str(folder / "play.yml")),
+            *("-i", str(folder / "hosts.json"), str(folder / "play.yml"), *options),
         ],
         env=ansible_environment({**os.environ, "LC_ALL": "C.UTF-8"}, collections_root()),
         capture_output=True,

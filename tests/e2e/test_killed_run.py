@@ -69,9 +69,9 @@ _SURE = [
     pytest.param([Blow("SIGKILL", "Switch", 2)], "continue", id="killed, then continued"),
     pytest.param([Blow("SIGKILL", "Switch", 4)], "undo", id="killed, then undone"),
     pytest.param(
-        [Blow("SIGTERM", "Pause", 1), Blow("Ctrl-C", "Verify", 1)],
+        [Blow("SIGTERM", "Pause", 1), Blow("Ctrl-C", "Verify", 1), Blow("SIGKILL", "Close", 0)],
         "continue",
-        id="stopped twice, then continued",
+        id="stopped twice and killed at its end, then continued",
     ),
     pytest.param([Blow("closed terminal", "Prepare", 1)], "undo", id="closed terminal"),
 ]

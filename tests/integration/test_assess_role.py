@@ -9,12 +9,17 @@ from typing import Any
 
 import pytest
 
+from tests.real_servers import free_port
 from tests.role_runner import run_playbook
 
 _PLAYBOOK = """
 - hosts: app:database
   gather_facts: false
   tasks:
+    - ansible.builtin.import_role:
+        name: sre.rollback.assess
+        tasks_from: undone
+      when: assess_undone_id is defined
     - ansible.builtin.import_role:
         name: sre.rollback.assess
         tasks_from: decide
@@ -25,8 +30,18 @@ _PLAYBOOK = """
 _FULL = {"restore_id": "first", "level": "full"}
 
 
-def decide(tmp_path: Path, *, databases: int = 0, **variables: Any) -> dict[str, Any] | str:
-    """What is decided while release 2 runs and 1 is good, or what is said instead."""
+def decide(
+    tmp_path: Path,
+    *,
+    databases: int = 0,
+    first: dict[str, Any] | None = None,
+    limit: str = "all",
+    **variables: Any,
+) -> dict[str, Any] | str:
+    """What is decided while release 2 runs and 1 is good, or what is said instead.
+
+    ``first`` is a host more, before the others.
+    """
     host = {
         "release_current": "2",
         "release_target": "1",
@@ -39,10 +54,10 @@ def decide(tmp_path: Path, *, databases: int = 0, **variables: Any) -> dict[str,
     }
     found = {**host, "database_integrity": {"failed_checks": []}}
     children = {
-        "app": {"hosts": {"app1": host}},
+        "app": {"hosts": {**({"app0": {**host, **first}} if first else {}), "app1": host}},
         "database": {"hosts": {f"db{n}": found for n in range(databases)}},
     }
-    done = run_playbook(tmp_path, _PLAYBOOK, {"all": {"children": children}})
+    done = run_playbook(tmp_path, _PLAYBOOK, {"all": {"children": children}}, "--limit", limit)
     decision = re.search(r'"msg": "decided (\{.*\})"', done.stdout)
     if decision is None:
         return done.stdout
@@ -71,6 +86,29 @@ def test_attempt_that_did_not_finish_restores_a_database_only_where_there_is_one
 
     assert isinstance(decision, dict), decision
     assert (decision["level"], decision["database"]) == (level, level == "full")
+
+
+@pytest.mark.parametrize(("undone", "level"), [("first", "application"), ("another", "full")])
+def test_attempt_that_was_taken_back_is_not_gone_on_with(
+    tmp_path: Path, undone: str, level: str
+) -> None:
+    leave_unfinished(tmp_path)
+
+    decision = decide(tmp_path, databases=1, assess_undone_id=undone)
+
+    assert isinstance(decision, dict), decision
+    assert decision["level"] == level
+    assert decision["restore_id"] == ("now" if level == "application" else "first")
+
+
+def test_first_host_is_not_asked_when_it_has_died_and_is_left_out(tmp_path: Path) -> None:
+    dead = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": free_port()}
+    leave_unfinished(tmp_path)
+
+    decision = decide(tmp_path, first=dead, limit="all:!app0")
+
+    assert isinstance(decision, dict), decision
+    assert decision["restore_id"] == "first"
 
 
 def test_attempt_of_another_environment_on_the_same_machine_is_none_of_ours(

@@ -173,6 +173,25 @@ def test_a_bundled_scenario_makes_the_release_ready_before_it_switches_to_it(pat
     assert switched is None or "prepare" in steps[:switched]
 
 
+@pytest.mark.parametrize("path", sorted(bundled_playbooks().glob("*.yml")), ids=lambda p: p.stem)
+def test_an_attempt_is_remembered_when_all_is_ready_and_before_users_notice_anything(
+    path: Path,
+) -> None:
+    """One that was refused before that has left nothing for the next to go on with."""
+    plays = yaml.safe_load(path.read_text(encoding="utf-8"))
+    forgets = "tasks_from: forget" in path.read_text(encoding="utf-8") or any(
+        "phases.confirm" in str(play) for play in plays
+    )
+    names = [play["name"] for play in plays]
+    at = [n for n, play in enumerate(plays) if "phases.remember" in str(play)]
+
+    assert len(at) == (1 if "tasks_from': 'decide'" in str(plays) and forgets else 0)
+    for place in at:
+        assert names[place] == "Prepare"
+        assert names[place + 1] in ("Pause", "Switch")
+        assert "Prepare" not in names[place + 1 :]
+
+
 def _steps_of_release(plays: list[dict[str, Any]]) -> Iterator[str]:
     """What the plays ask the role ``release`` for, in order."""
     for play in plays:

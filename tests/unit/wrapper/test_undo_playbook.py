@@ -73,6 +73,16 @@ def test_undo_to_a_phase_ends_as_it_was_when_that_phase_began() -> None:
     assert gate["tasks_from"] == "gate"
 
 
+def test_an_attempt_that_is_taken_back_as_a_whole_is_over_before_the_gate_speaks() -> None:
+    *_, over, _gate = _plays(plan_undo(_WHOLE))["Confirm"]["tasks"]
+    assert over["ansible.builtin.include_role"]["tasks_from"] == "undone"
+    assert over["vars"] == {"assess_undone_id": "first"}
+
+    hidden = _step("feature_flag", "Protect", 1, definitions={"to": "[redacted:email]"})
+    for plan in (plan_undo(_WHOLE, to_phase="Switch"), plan_undo([*_WHOLE, hidden])):
+        assert "undone" not in str(_plays(plan)["Confirm"])
+
+
 def test_every_step_of_the_switch_is_tried_before_anything_changes() -> None:
     assess = _plays(plan_undo(_WHOLE))["Assess"]
     assert len(assess["tasks"]) == 3

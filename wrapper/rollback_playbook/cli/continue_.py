@@ -146,11 +146,19 @@ def _with_earlier(
         wish,
         reason=wish.reason or str(declared.get("reason", "")),
         limit=str(declared.get("limit", "")),
-        variables={**given, **wish.variables, **lock},
+        variables={**decided_already(phase), **given, **wish.variables, **lock},
         phases=phases_from(phase, scenario),
         progress=earlier.progress_before(phase, scenario),
         about={"from_phase": phase, "take_over": take_over},
     )
+
+
+def decided_already(phase: str) -> dict[str, bool]:
+    """What tells Assess that this incident has decided, and done, what it would decide now.
+
+    Behind the switch it would find nothing to roll back, once the attempt is over.
+    """
+    return {"assess_force": True} if PHASES.index(phase) > PHASES.index("Switch") else {}
 
 
 def _refuse_hidden(variables: dict[str, object]) -> None:

@@ -56,6 +56,8 @@ class UndoPlan:
 
     steps: tuple[UndoStep, ...]
     hidden: tuple[UndoStep, ...]
+    #: Whether nothing of the incident is left once they are done.
+    is_whole: bool
 
     def of(self, *phases: str) -> tuple[UndoStep, ...]:
         """The steps that take back what was done in these phases."""
@@ -69,6 +71,7 @@ def plan_undo(steps: Sequence[UndoStep], *, to_phase: str = "") -> UndoPlan:
     return UndoPlan(
         steps=tuple(step for step in wanted if not _is_hidden(step)),
         hidden=tuple(step for step in wanted if _is_hidden(step)),
+        is_whole=not to_phase and not any(map(_is_hidden, wanted)),
     )
 
 
@@ -112,7 +115,10 @@ def undo_plays(
         plays.append(_play("Switch", switch, names))
     if traffic:
         plays.append(_play("Resume", traffic, names))
-    return [*plays, _confirm(protect, names, gate_hosts, users_on=_users_are_on(traffic)), _CLOSE]
+    over = [_over(restore_id)] if plan.is_whole else []
+    done = [*(_task(step, names, check=False) for step in protect), *over]
+    everyone = ":".join([gate_hosts, *sorted({step.host for step in protect})])
+    return [*plays, _confirm(done, everyone, users_on=_users_are_on(traffic)), _CLOSE]
 
 
 _CLOSE = {"name": "Close", "ansible.builtin.import_playbook": "sre.rollback.phases.close"}
@@ -203,15 +209,25 @@ def _pause(traffic: Sequence[UndoStep]) -> dict[str, Any]:
     return _header("Pause", ":".join(sorted({step.host for step in traffic}))) | {"tasks": [task]}
 
 
-def _confirm(
-    protect: Sequence[UndoStep], names: Mapping[str, str], hosts: str, *, users_on: bool
-) -> dict[str, Any]:
+def _over(restore_id: str) -> dict[str, Any]:
+    """The next rollback decides anew, and does not go on with the one that was taken back.
+
+    Before the gate: it is red, where what was broken before is broken again.
+    """
+    role = {"name": "sre.rollback.assess", "tasks_from": "undone"}
+    return {
+        "name": "Attempt that was taken back is over",
+        "ansible.builtin.include_role": role,
+        "vars": {"assess_undone_id": restore_id},
+        "when": "inventory_hostname in groups.app | default([])",
+    }
+
+
+def _confirm(tasks: Sequence[dict[str, Any]], hosts: str, *, users_on: bool) -> dict[str, Any]:
     """Breakers and flags as they were, then the gate: what users ask, or past the paused proxy."""
     gate = {"name": "sre.rollback.verify", "tasks_from": "hold" if users_on else "gate"}
-    tasks = [_task(step, names, check=False) for step in protect]
-    everyone = ":".join([hosts, *sorted({step.host for step in protect})])
     held = {"name": "System is healthy", "ansible.builtin.include_role": gate}
-    return _header("Confirm", everyone) | {"tasks": [*tasks, held]}
+    return _header("Confirm", hosts) | {"tasks": [*tasks, held]}
 
 
 def _users_are_on(traffic: Sequence[UndoStep]) -> bool:
