@@ -192,6 +192,21 @@ def test_an_attempt_is_remembered_when_all_is_ready_and_before_users_notice_anyt
         assert "Prepare" not in names[place + 1 :]
 
 
+@pytest.mark.parametrize("path", sorted(bundled_playbooks().glob("*.yml")), ids=lambda p: p.stem)
+def test_keys_are_counted_and_kept_before_they_are_flushed(path: Path) -> None:
+    """Else the flush could not be undone."""
+    plays = [str(play) for play in yaml.safe_load(path.read_text(encoding="utf-8"))]
+    cache = "'sre.rollback.cache', 'tasks_from': "
+
+    def first(*marks: str) -> int:
+        found = (n for n, play in enumerate(plays) if any(mark in play for mark in marks))
+        return next(found, len(plays))
+
+    flushed = first(f"{cache}'flush'", "phases.switch_release")
+    counted = first(f"{cache}'prepare'", "phases.prepare_release", "phases.prepare_cache")
+    assert flushed == len(plays) or counted < flushed
+
+
 def _steps_of_release(plays: list[dict[str, Any]]) -> Iterator[str]:
     """What the plays ask the role ``release`` for, in order."""
     for play in plays:
