@@ -188,10 +188,10 @@ class _Drill:
         rollback = time.time()
         underway.rolls_back()
         lock = {"incident_lock_token": lease.hand_over()}
-        begun: list[str] = []
+        runs: list[Progress] = []
 
         def measure(progress: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
-            begun.extend(progress.started)
+            runs.append(progress)
             felt = watch.measure(progress, broken=broken, rollback=rollback)
             yield "outage.measured", felt.as_event()
 
@@ -203,7 +203,7 @@ class _Drill:
             measure=measure,
         )
         with held(_say):
-            if "Declare" not in begun:
+            if not any(run.locked or "Declare" in run.finished for run in runs):
                 # Refused or stopped before it went on with the lease.
                 lease.end(Lease.RELEASED)
             print_finish(finished)
