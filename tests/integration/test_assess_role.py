@@ -159,3 +159,12 @@ def test_good_release_without_a_database_is_not_said_to_have_sound_data(tmp_path
 
     assert isinstance(decision, dict), decision
     assert decision["reasons"] == ["the last good release runs and there is no database"]
+
+
+@pytest.mark.parametrize(("force", "refused"), [("false", True), ("true", False)])
+def test_force_that_a_command_line_gives_as_a_text_means_what_it_says(
+    tmp_path: Path, force: str, refused: bool
+) -> None:
+    said = decide(tmp_path, release_current="1", assess_level="application", assess_force=force)
+
+    assert ("Nothing to roll back" in str(said)) is refused
