@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from rollback_playbook.catalogue.play_keywords import keyword_variables
 from rollback_playbook.catalogue.plays import read_plays
 from rollback_playbook.errors import UsageError
 from rollback_playbook.events.phases import CHANGING_PHASES
@@ -60,6 +61,8 @@ class Scenario:
     protected_by: frozenset[str] | None = None
     #: Groups that an inventory may declare without hosts, which says that there is none of them.
     may_lack: frozenset[str] = frozenset()
+    #: Variables that its plays' keywords use.
+    keyword_variables: frozenset[str] = frozenset()
 
     @property
     def decides_first(self) -> bool:
@@ -174,6 +177,7 @@ def _from_plays(name: str, path: Path, plays: list[dict[str, Any]]) -> Scenario:
         phases=phases,
         protected_by=_protected_by(play for play in plays if play["name"] == "Protect"),
         may_lack=frozenset(map(str, metadata.get("may_lack", ()))),
+        keyword_variables=keyword_variables(plays),
     )
 
 

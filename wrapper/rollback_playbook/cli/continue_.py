@@ -69,7 +69,12 @@ def continue_incident(
     """
     from rollback_playbook.catalogue.collection import require_same_version
     from rollback_playbook.cli.incident_reference import environment_of
-    from rollback_playbook.cli.incident_run import hosts_of, redactor_of, steps_of
+    from rollback_playbook.cli.incident_run import (
+        hosts_of,
+        redactor_of,
+        steps_of,
+        with_keywords,
+    )
     from rollback_playbook.record.incidents import reopen
     from rollback_playbook.record.keys import Keyring
     from rollback_playbook.record.reading import read_events
@@ -83,6 +88,7 @@ def continue_incident(
     click.echo(f"{folder.id} goes on at {phase}", err=True)
     wish = _with_earlier(wish, earlier, scenario, phase, take_over=take_over)
     hosts = hosts_of(settings, scenario, environment, wish.limit)
+    wish = with_keywords(wish, scenario, hosts)
     writer = reopen(
         folder,
         keys=Keyring(settings.keys_dir),

@@ -29,6 +29,7 @@ from rollback_playbook.execution.lease import Lease, lease_renewer
 from rollback_playbook.execution.runner import PlaybookRun, import_early
 from rollback_playbook.plan.history import history_of
 from rollback_playbook.plan.hosts import ResolvedHosts, resolve_hosts
+from rollback_playbook.plan.keyword_values import keyword_values
 from rollback_playbook.plan.left_broken import left_broken
 from rollback_playbook.plan.making import make_plan
 from rollback_playbook.plan.secret_values import secrets_in
@@ -94,6 +95,7 @@ def run_scenario(
     wrapper_version = require_same_version()
     import_early()
     hosts = hosts_of(settings, scenario, environment, wish.limit)
+    wish = with_keywords(wish, scenario, hosts)
     if take_over:
         wish = with_variables(wish, incident_lock_take_over=True)
     elif not wish.check:
@@ -179,6 +181,11 @@ def redactor_of(hosts: ResolvedHosts, wish: Wish) -> Redactor:
 def with_variables(wish: Wish, **variables: Any) -> Wish:
     """The wish with these variables on top."""
     return replace(wish, variables={**wish.variables, **variables})
+
+
+def with_keywords(wish: Wish, scenario: Scenario, hosts: ResolvedHosts) -> Wish:
+    """The wish with what the inventory says of play keywords; raises RefusedError."""
+    return replace(wish, keywords=keyword_values(scenario, hosts, wish.variables))
 
 
 def _opened(

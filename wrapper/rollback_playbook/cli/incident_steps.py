@@ -57,6 +57,8 @@ class Wish:
     variables: Mapping[str, Any] = field(default_factory=dict)
     #: Texts of vaulted files among them.
     secrets: tuple[str, ...] = ()
+    #: What the inventory says of variables in play keywords.
+    keywords: Mapping[str, Any] = field(default_factory=dict)
     limit: str = ""
     check: bool = False
     yes: str | None = None
@@ -208,6 +210,7 @@ class IncidentSteps:
                 "incident_id": self._writer.incident,
                 "incident_operator": operator(),
                 "incident_reason": self._reason,
+                **self._wish.keywords,
                 **self._wish.variables,
             },
             limit=self._wish.limit,

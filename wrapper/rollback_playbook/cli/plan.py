@@ -47,7 +47,7 @@ def plan(
     refused.
     """
     from rollback_playbook.catalogue.scenarios import find
-    from rollback_playbook.cli.incident_run import chosen, hosts_of, redactor_of
+    from rollback_playbook.cli.incident_run import chosen, hosts_of, redactor_of, with_keywords
     from rollback_playbook.cli.incident_steps import Wish
     from rollback_playbook.cli.plan_text import plan_lines
     from rollback_playbook.cli.variables import parse_variables
@@ -60,6 +60,7 @@ def plan(
     given = parse_variables(variables, settings.ansible_environment)
     told = {**chosen(version=version, backup=backup), **given.values}
     wish = Wish(variables=told, secrets=given.secrets, limit=limit)
+    wish = with_keywords(wish, found, hosts)
     decision = {} if no_assess else _assessed(settings, found, resolved, hosts, wish)
     history = history_of(
         settings.incidents_dir, found.name, resolved.name, state_dir=settings.state_dir
@@ -91,7 +92,7 @@ def _assessed(
         environment,
         ansible_environment=settings.ansible_environment,
         limit=wish.limit,
-        variables={**about, **wish.variables},
+        variables={**about, **wish.keywords, **wish.variables},
     )
     if found.failure:
         why = redactor_of(hosts, wish).text(found.failure)
