@@ -35,6 +35,10 @@ _PLAYBOOK = """
       loop: [prepare_accounts, reset, rotate_accounts]
       loop_control: {loop_var: entry}
 """
+_SCENARIO = """
+- name: Breach
+  ansible.builtin.import_playbook: sre.rollback.security_breach
+"""
 _ACCOUNT_FIRST = """
 - name: Prepare
   hosts: database
@@ -60,6 +64,17 @@ def server(postgres_server: PostgresServer) -> Iterator[PostgresServer]:
         connection.execute("DROP ROLE rotated")
 
 
+def _log_in(server: PostgresServer, password: str) -> None:
+    """Raises OperationalError where it is not the account's."""
+    psycopg.connect(
+        host="127.0.0.1",
+        port=server.port,
+        user="rotated",
+        password=password,
+        dbname="rotated",
+    ).close()
+
+
 def _environment(path: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
 
@@ -74,6 +89,8 @@ class Shop:
             path.write_text("# of the shop\nPASSWORD=first\nKEY=first\nPORT=8000\n")
             path.chmod(0o640)
         self.role = "rotated"
+        #: Of app1 alone.
+        self.more: list[dict[str, str]] = []
         login = {name: server.login[f"login_{name}"] for name in ("host", "port", "user")}
         self.variables: dict[str, Any] = {
             "ansible_connection": "local",
@@ -82,9 +99,13 @@ class Shop:
             "database_login_password": server.password,
             "database_name": "rotated",
             "secrets_reset_sql": "UPDATE customers SET must_reset = true",
+            "services_names": [],
+            "rollback_environment": "shop",
+            "incident_id": "breach",
+            "incident_lock_path": str(folder / "locks"),
         }
 
-    def play(self, playbook: str = _PLAYBOOK) -> subprocess.CompletedProcess[str]:
+    def play(self, playbook: str = _PLAYBOOK, *options: str) -> subprocess.CompletedProcess[str]:
         hosts = {
             path.stem: {
                 "secrets_rotated": [
@@ -94,6 +115,7 @@ class Shop:
             }
             for path in self.files
         }
+        hosts["app1"]["secrets_rotated"] += self.more
         return run_playbook(
             self.folder,
             playbook,
@@ -102,6 +124,7 @@ class Shop:
                 "app": {"hosts": hosts},
                 "database": {"hosts": {"db1": {}}},
             },
+            *options,
         )
 
     def plays_through(self) -> str:
@@ -123,13 +146,7 @@ def test_what_is_shared_is_the_same_everywhere_and_nobody_was_told(
 
     first, second = (_environment(path) for path in shop.files)
     assert first["PASSWORD"] == second["PASSWORD"]
-    psycopg.connect(
-        host="127.0.0.1",
-        port=server.port,
-        user="rotated",
-        password=first["PASSWORD"],
-        dbname="rotated",
-    ).close()
+    _log_in(server, first["PASSWORD"])
     assert len({"first", first["PASSWORD"], first["KEY"], second["KEY"]}) == 4
     assert not any(secret in said for secret in (first["PASSWORD"], first["KEY"], second["KEY"]))
 
@@ -166,3 +183,49 @@ def test_an_account_that_the_database_does_not_have_is_refused_and_not_made(
     with server.connect() as connection:
         roles = connection.execute("SELECT FROM pg_roles WHERE rolname = 'rotatd'").fetchall()
     assert roles == []
+
+
+def test_account_gets_what_is_in_the_files_of_a_limited_run_and_other_accounts_stay(
+    shop: Shop, server: PostgresServer
+) -> None:
+    with server.connect() as connection:
+        connection.execute("CREATE ROLE of_app1 LOGIN PASSWORD 'first'")
+    shop.more = [{"name": "KEY", "file": str(shop.files[0]), "database_role": "of_app1"}]
+    try:
+        done = shop.play(_PLAYBOOK, "--limit", "all:!app1")
+
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert _environment(shop.files[0])["PASSWORD"] == "first"
+        _log_in(server, _environment(shop.files[1])["PASSWORD"])
+        assert "item=rotated" in done.stdout
+        assert "of_app1" not in done.stdout
+    finally:
+        with server.connect() as connection:
+            connection.execute("DROP ROLE of_app1")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        pytest.param([], "", id="everybody"),
+        pytest.param(
+            ["--limit", "all:!app1"],
+            "leaves out app1, which would not get the new secrets and has these in common with "
+            "hosts of this run: rotated. Take it in",
+            id="a host that shares",
+        ),
+        pytest.param(["--limit", "all:!app1", "-e", "secrets_left_out=app1"], "", id="on purpose"),
+        pytest.param(
+            ["--limit", "app"],
+            "The limit leaves out the database, whose accounts rotated get new passwords",
+            id="the database",
+        ),
+    ],
+)
+def test_limit_that_breaks_up_a_secret_is_refused_before_a_host_is_closed(
+    shop: Shop, options: list[str], said: str
+) -> None:
+    done = shop.play(_SCENARIO, "--tags", "Declare", *options)
+
+    assert ("PLAY [Protect]" in done.stdout) is (not said), done.stdout + done.stderr
+    assert said in " ".join((done.stdout + done.stderr).split())
