@@ -191,3 +191,21 @@ def test_host_without_a_backup_and_inventory_without_a_database_are_refused(shop
     assert "There is no backup of" in nothing.stderr
     assert "says where its SQLite database is" in nowhere.stderr
     assert shop.users() == (200, "3")
+
+
+@pytest.mark.drill
+def test_database_that_somebody_else_has_open_is_told_and_the_application_runs_on(
+    shop: Shop,
+) -> None:
+    reader = sqlite3.connect(shop.database)
+    reader.execute("SELECT count(*) FROM users").fetchone()
+
+    done = shop.types("sqlite-restore")
+    reader.close()
+
+    assert done.returncode == 4, done.stderr
+    (said,) = (line for line in done.stderr.splitlines() if "Switch, app1: " in line)
+    assert "is open in python" in said
+    assert "could not be" not in said
+    shop.wait_for(200)
+    assert shop.users() == (200, "3")
