@@ -24,6 +24,8 @@ _PLAYBOOK = """
 - name: Confirm
   hosts: app
   gather_facts: false
+  any_errors_fatal: true
+  max_fail_percentage: 0
   tasks:
     - name: Breakers and flags
       ansible.builtin.include_role: {name: sre.rollback.protect, tasks_from: "{{ entry }}"}
