@@ -145,7 +145,7 @@ def test_a_second_restore_of_the_same_backup_is_refused_while_everything_runs_on
     done = shop.types("sqlite-restore")
     inode = shop.database.stat().st_ino
 
-    again = shop.types("sqlite-restore")
+    again = shop.types("sqlite-restore", "-e", "sqlite_force=false")
 
     assert done.returncode == 0, done.stderr
     assert again.returncode == 3, again.stderr
