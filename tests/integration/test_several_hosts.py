@@ -88,3 +88,21 @@ def test_migration_that_one_database_cannot_tell_stops_nobody(tmp_path: Path) ->
     assert done.returncode == 0, done.stdout + done.stderr
     assert "helped on app1" in done.stdout
     assert "helped on app2" in done.stdout
+
+
+def test_migration_of_a_database_whose_host_is_out_of_reach_stops_nobody_and_that_is_told(
+    tmp_path: Path,
+) -> None:
+    database = {"database_name": "shop", "database_migration_query": "SELECT 1"}
+    hosts = _hosts(tmp_path, **database, database_login_port=1)
+    gone = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    hosts["app"]["hosts"]["app2"].update(gone)
+
+    done = run_playbook(tmp_path, _PLAY % ("database", "migrated"), hosts)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "helped on app1" in done.stdout
+    assert "helped on app2" in done.stdout
+    missing = "The newest migration of shop is not known, because app2 cannot be reached"
+    assert missing in done.stdout
+    assert "because app1 cannot" not in done.stdout
