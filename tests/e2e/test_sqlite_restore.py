@@ -209,3 +209,13 @@ def test_database_that_somebody_else_has_open_is_told_and_the_application_runs_o
     assert "could not be" not in said
     shop.wait_for(200)
     assert shop.users() == (200, "3")
+
+
+@pytest.mark.drill
+def test_look_ahead_goes_through_while_the_application_has_its_database_open(shop: Shop) -> None:
+    done = shop.types("sqlite-restore", "--check")
+
+    assert done.returncode == 0, done.stderr
+    assert "it would go through" in done.stderr
+    assert shop.users() == (200, "3")
+    assert not list(shop.folder.glob("shop.db.before-*"))
