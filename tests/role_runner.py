@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from rollback_playbook.catalogue.collection import collections_root
 from rollback_playbook.execution.ansible_environment import ansible_environment
 
@@ -17,7 +19,10 @@ from rollback_playbook.execution.ansible_environment import ansible_environment
 def run_playbook(
     folder: Path, playbook: str, inventory: Mapping[str, Any], *options: str
 ) -> subprocess.CompletedProcess[str]:
-    """``playbook`` on ``inventory``, both written to ``folder``, with the collection in place."""
+    """``playbook`` on ``inventory``, both written to ``folder``, with the collection in place.
+
+    ``options`` are those of ``ansible-playbook``.
+    """
     (folder / "hosts.json").write_text(json.dumps(inventory), encoding="ascii")
     (folder / "play.yml").write_text(playbook, encoding="ascii")
     return subprocess.run(
@@ -31,3 +36,11 @@ def run_playbook(
         timeout=280,
         check=False,
     )
+
+
+def plays_of(scenario: str, phase: str) -> str:
+    """The plays that a scenario has for ``phase`` in its own file."""
+    playbooks = collections_root() / "ansible_collections/sre/rollback/playbooks"
+    plays = yaml.safe_load((playbooks / f"{scenario}.yml").read_text(encoding="utf-8"))
+    own = [play for play in plays if play["name"] == phase and "hosts" in play]
+    return yaml.safe_dump(own, sort_keys=False)

@@ -10,21 +10,9 @@ from typing import Any
 import pytest
 
 from tests.real_servers import free_port
-from tests.role_runner import run_playbook
+from tests.role_runner import plays_of, run_playbook
 
 pytestmark = pytest.mark.integration
-
-_PLAYBOOK = """
-- name: Switch
-  hosts: app
-  gather_facts: false
-  serial: 1
-  max_fail_percentage: 0
-  tasks:
-    - name: Host goes back
-      ansible.builtin.include_role:
-        {name: sre.rollback.release, tasks_from: gradual, rolespec_validate: false}
-"""
 
 
 class Fleet:
@@ -68,9 +56,9 @@ class Fleet:
     def release(self, name: str) -> str:
         return (self.folder / name / "current").resolve().name
 
-    def goes_back(self) -> subprocess.CompletedProcess[str]:
+    def goes_back(self, *options: str) -> subprocess.CompletedProcess[str]:
         inventory = {"all": {"vars": self.variables}, "app": {"hosts": self.hosts}}
-        return run_playbook(self.folder, _PLAYBOOK, inventory)
+        return run_playbook(self.folder, plays_of("gradual", "Switch"), inventory, *options)
 
 
 @pytest.fixture
@@ -97,4 +85,16 @@ def test_a_host_that_died_stops_it_and_every_host_has_its_state_told(fleet: Flee
     assert done.returncode != 0
     assert "app2 is red" in said
     assert "app1: on 1.0.0, healthy; app2: red; app3: still on 1.1.0." in said
+    assert [fleet.release(name) for name in fleet.hosts] == ["1.0.0", "1.1.0", "1.1.0"]
+
+
+def test_a_host_that_died_is_told_with_its_reason_in_a_batch_of_several(fleet: Fleet) -> None:
+    fleet.dies("app2")
+
+    done = fleet.goes_back("-e", "gradual_batch=2")
+
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode != 0
+    assert "app2 is red: timed out waiting" in said
+    assert "app2: red; app3: still on 1.1.0." in said
     assert [fleet.release(name) for name in fleet.hosts] == ["1.0.0", "1.1.0", "1.1.0"]

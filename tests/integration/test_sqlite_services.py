@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from rollback_playbook.catalogue.collection import collections_root
-from tests.role_runner import run_playbook
+from tests.role_runner import plays_of, run_playbook
 
 pytestmark = pytest.mark.integration
 
@@ -86,9 +84,7 @@ class Hosts:
 
     def switch(self) -> subprocess.CompletedProcess[str]:
         """What ``sqlite-restore`` does in its Switch."""
-        scenario = collections_root() / "ansible_collections/sre/rollback/playbooks"
-        plays = yaml.safe_load((scenario / "sqlite_restore.yml").read_text(encoding="utf-8"))
-        return self.run(yaml.safe_dump([play for play in plays if play["name"] == "Switch"]))
+        return self.run(plays_of("sqlite_restore", "Switch"))
 
     def users(self, number: int) -> int:
         with sqlite3.connect(self.folder / f"{number}.db") as connection:
