@@ -13,6 +13,7 @@ from rollback_playbook.catalogue.scenarios import PHASES, Scenario, find
 from rollback_playbook.errors import ExitCode
 from rollback_playbook.execution.outcome import (
     Progress,
+    checked,
     decide,
     leaves_nothing_open,
     not_made_safe,
@@ -212,6 +213,24 @@ def test_whoever_is_refused_for_hosts_that_are_gone_reads_how_to_leave_them_out(
     # What another one has failed of is not mended by that.
     progress.observe("task.finished", "app1", _failed("there is no release 1.0.0"))
     assert decide(_scenario(), progress, _result(2)).next_step == ""
+
+
+@pytest.mark.parametrize("until", ["Prepare", "Switch"])
+def test_a_look_ahead_that_fails_has_changed_nothing_whatever_it_foretold(until: str) -> None:
+    outcome = checked(_progress(until, fail="the disk is full"), _result(2))
+
+    assert outcome.exit_code is ExitCode.REFUSED
+    assert outcome.summary == (
+        f"it would not go through: {until}, db: the disk is full; nothing was changed"
+    )
+    assert outcome.next_step == ""
+
+
+def test_a_look_ahead_that_is_stopped_has_changed_nothing() -> None:
+    outcome = checked(_progress("Switch"), _result(None, interrupted=True))
+
+    assert outcome.exit_code is ExitCode.INTERRUPTED
+    assert outcome.summary == "interrupted; nothing was changed"
 
 
 def test_a_reason_that_a_later_task_tells_with_more_around_it_is_said_once() -> None:

@@ -233,9 +233,7 @@ def decide(
             _go_on(scenario, incident),
         )
     if not progress.production_changed:
-        # Many a module says so, too.
-        why = _why(progress, result).removesuffix(". Nothing was changed")
-        summary = f"{why}; nothing was changed"
+        summary = _unchanged(progress, result)
         return Outcome("refused", ExitCode.REFUSED, summary, _without_unreachable(progress))
     return Outcome(
         "failed",
@@ -258,12 +256,25 @@ def _without_unreachable(progress: Progress) -> str:
     )
 
 
-def checked(progress: Progress) -> Outcome:
-    """The end of a run in check mode, which probes and changes nothing."""
+def checked(progress: Progress, result: RunResult) -> Outcome:
+    """The end of a run in check mode, which probes and changes nothing, however it ends."""
+    if result.interrupted:
+        return Outcome("interrupted", ExitCode.INTERRUPTED, "interrupted; nothing was changed")
+    if result.rc != 0 and not progress.started:
+        return _never_started(result)
+    if result.rc != 0:
+        summary = f"it would not go through: {_unchanged(progress, result)}"
+        return Outcome("refused", ExitCode.REFUSED, summary, _without_unreachable(progress))
     level = progress.decision.get("level", "")
     reasons = "; ".join(progress.decision.get("reasons", ()))
     found = f", level {level} ({reasons})" if level else ""
     return Outcome("checked", ExitCode.HEALTHY, f"it would go through{found}; nothing was changed")
+
+
+def _unchanged(progress: Progress, result: RunResult) -> str:
+    # Many a module says so, too.
+    why = _why(progress, result).removesuffix(". Nothing was changed")
+    return f"{why}; nothing was changed"
 
 
 def _completed(scenario: Scenario, progress: Progress, incident: str) -> Outcome:

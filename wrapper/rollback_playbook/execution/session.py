@@ -76,10 +76,10 @@ class Session:
         result = self._play(self._order.scenario, tags=self._order.phases)
         if self._lease_lost:
             return lease_lost(self._log.progress, self._lease_lost)
-        if self._order.check and result.rc == 0:
-            return self._with_record(checked(self._log.progress), result)
+        if self._order.check:
+            return self._with_record(checked(self._log.progress, result), result)
         outcome = self._decide(result)
-        if result.rc != 0 and not self._order.check and outcome.exit_code is not ExitCode.REFUSED:
+        if result.rc != 0 and outcome.exit_code is not ExitCode.REFUSED:
             outcome = self._make_safe(outcome)
         return self._with_record(self._with_lock(outcome), result)
 
