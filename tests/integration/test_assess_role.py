@@ -52,7 +52,7 @@ def decide(
         "ansible_python_interpreter": "{{ ansible_playbook_python }}",
         **variables,
     }
-    found = {**host, "database_integrity": {"failed_checks": []}}
+    found = host if limit == "app" else {**host, "database_integrity": {"failed_checks": []}}
     children = {
         "app": {"hosts": {**({"app0": {**host, **first}} if first else {}), "app1": host}},
         "database": {"hosts": {f"db{n}": found for n in range(databases)}},
@@ -159,6 +159,19 @@ def test_good_release_without_a_database_is_not_said_to_have_sound_data(tmp_path
 
     assert isinstance(decision, dict), decision
     assert decision["reasons"] == ["the last good release runs and there is no database"]
+
+
+def test_database_that_the_limit_leaves_out_is_not_said_to_be_sound(tmp_path: Path) -> None:
+    found: dict[str, Any] = {"release_current": "1", "databases": 1, "limit": "app"}
+
+    decision = decide(tmp_path, **found)
+
+    assert isinstance(decision, dict), decision
+    assert decision["reasons"] == ["the last good release runs and the database was not asked"]
+
+    leave_unfinished(tmp_path)
+    said = " ".join(str(decide(tmp_path, **found)).split())
+    assert "Attempt first did not finish, and it restores the database" in said
 
 
 @pytest.mark.parametrize(("force", "refused"), [("false", True), ("true", False)])

@@ -275,6 +275,9 @@ def test_hosts_are_resolved_as_ansible_resolves_them(
         pytest.param(["app"], "web1,wbe2", UsageError, "'wbe2'", id="half of a limit"),
         pytest.param(["app", "database"], "app", RefusedError, "no host is left for 'database'",
                      id="a phase without hosts"),
+        pytest.param(["app", "app:database"], "app", RefusedError,
+                     "leaves out every host of 'database', which the scenario needs",
+                     id="half of a phase without hosts"),
     ],
 )  # fmt: skip
 def test_hosts_that_match_nothing_are_refused(
@@ -287,6 +290,16 @@ def test_hosts_that_match_nothing_are_refused(
 ) -> None:
     with pytest.raises(error, match=words):
         resolve_hosts(str(inventory), patterns, limit, environment=environment)
+
+
+def test_limit_may_leave_out_what_a_scenario_can_do_without(
+    inventory: Path, environment: dict[str, str]
+) -> None:
+    hosts = resolve_hosts(
+        str(inventory), ["app:database"], "all:!db1", environment=environment, may_lack=["database"]
+    )
+
+    assert hosts.by_pattern["app:database"] == ("web1", "web2")
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from rollback_playbook.approval.confirmation import protection_of
 from rollback_playbook.errors import RefusedError, UsageError
 
 _TIMEOUT_SECONDS = 120
+#: What is done on other hosts is whole without them: users are let through.
+_SPARED = frozenset({"proxy"})
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,25 @@ def resolve_hosts(
             + "; nothing was changed",
             hint="every phase of a scenario needs at least one host",
         )
+    _refuse_left_out(answer, limit, may_lack)
     return ResolvedHosts(
         by_pattern={key: tuple(names) for key, names in answer["patterns"].items()},
         groups={key: tuple(names) for key, names in answer["groups"].items()},
         variables=answer["variables"],
         vaulted=tuple(answer["vaulted"]),
     )
+
+
+def _refuse_left_out(answer: Mapping[str, Any], limit: str, may_lack: Collection[str]) -> None:
+    """Raises RefusedError: half of a scenario would be done, and be told as the whole."""
+    parts = dict.fromkeys(part for parts in answer["left_out"].values() for part in parts)
+    needed = [part for part in parts if part not in may_lack and part not in _SPARED]
+    if needed:
+        raise RefusedError(
+            f"--limit {limit!r} leaves out every host of {_quoted(needed)}, which the scenario "
+            "needs; nothing was changed",
+            hint="take one of them in, or choose a scenario that does without",
+        )
 
 
 def _refuse_unmatched(answer: Mapping[str, Any], inventory: str, may_lack: Collection[str]) -> None:

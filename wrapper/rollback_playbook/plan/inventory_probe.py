@@ -54,6 +54,11 @@ def _answer(question: dict[str, Any]) -> dict[str, Any]:
             for pattern in question["patterns"]
             if (missing := _unmatched(inventory, [pattern]))
         },
+        "left_out": {
+            pattern: parts
+            for pattern in question["patterns"]
+            if (parts := _left_out(inventory, pattern))
+        },
         "patterns": patterns,
         "groups": {
             name: [host.name for host in g.get_hosts()] for name, g in inventory.groups.items()
@@ -74,6 +79,18 @@ def _unmatched(inventory: Any, patterns: list[str]) -> list[str]:
     parts = [part for pattern in patterns for part in split_host_pattern(pattern)]
     positive = [part for part in parts if part and part[0] not in "!&@"]
     return [part for part in positive if not inventory.get_hosts(part, ignore_limits=True)]
+
+
+def _left_out(inventory: Any, pattern: str) -> list[str]:
+    """The parts of the pattern of which the limit leaves no host."""
+    from ansible.inventory.manager import split_host_pattern
+
+    parts = [part for part in split_host_pattern(pattern) if part and part[0] not in "!&@"]
+    return [
+        part
+        for part in parts
+        if inventory.get_hosts(part, ignore_limits=True) and not inventory.get_hosts(part)
+    ]
 
 
 def _variables(inventory: Any, variables: Any, name: str, plain: PlainVariables) -> dict[str, Any]:
