@@ -134,6 +134,7 @@ def _write_inventory(colours: Colours, proxy: Proxy, **variables: Any) -> None:
     )
 
 
+@pytest.mark.drill
 def test_users_go_to_a_colour_that_was_stopped_and_the_bad_one_stops_only_then(
     colours: Colours, shop: Proxy
 ) -> None:

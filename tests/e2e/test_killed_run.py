@@ -73,7 +73,12 @@ _SURE = [
         "continue",
         id="stopped twice and killed at its end, then continued",
     ),
-    pytest.param([Blow("closed terminal", "Prepare", 1)], "undo", id="closed terminal"),
+    pytest.param(
+        [Blow("closed terminal", "Prepare", 1)],
+        "undo",
+        id="closed terminal",
+        marks=pytest.mark.drill,
+    ),
 ]
 
 

@@ -113,7 +113,12 @@ def _one_play_of_all(hosts: Hosts) -> subprocess.CompletedProcess[str]:
     return hosts.run(_UNDO.replace(undo, "sqlite, tasks_from: switch"))
 
 
-@pytest.mark.parametrize("switch", [Hosts.switch, _one_play_of_all])
+_IN_TURN_AND_TOGETHER = pytest.mark.parametrize(
+    "switch", [Hosts.switch, pytest.param(_one_play_of_all, marks=pytest.mark.drill)]
+)
+
+
+@_IN_TURN_AND_TOGETHER
 def test_services_of_every_host_run_again_after_one_database_could_not_be_exchanged(
     hosts: Hosts, switch: Any
 ) -> None:
@@ -143,7 +148,7 @@ def test_service_of_the_one_host_with_a_database_runs_again_after_it_could_not_b
     assert hosts.stopped == set()
 
 
-@pytest.mark.parametrize("switch", [Hosts.switch, _one_play_of_all])
+@_IN_TURN_AND_TOGETHER
 def test_database_whose_service_does_not_stop_is_not_exchanged_and_the_others_run_again(
     hosts: Hosts, switch: Any
 ) -> None:
