@@ -145,7 +145,14 @@ class Stack:
     def _lead_nobody_away(self) -> None:
         """A container that gets the address of one of another test is to be reached."""
         for pid in filter(int, self.pids(*self.containers()) if self.containers() else ()):
-            for line in filtered(pid, "OUTPUT", "nat"):
+            try:
+                rules = filtered(pid, "OUTPUT", "nat")
+            except subprocess.CalledProcessError:
+                # One that crashes has ended meanwhile, and its network with it.
+                if Path("/proc", pid).exists():
+                    raise
+                continue
+            for line in rules:
                 if "rollback-playbook" in line:
                     rule = line.partition(" ")[2].split()
                     argv = ["nsenter", f"--net=/proc/{pid}/ns/net", "iptables", "-t", "nat", "-D"]
