@@ -69,7 +69,7 @@ def test_bad_release_goes_back_while_users_ask_and_a_second_time_changes_nothing
     undone = shop.run("undo", done.incident, "--yes")
     assert undone.code == 5, undone.output
     assert "taken back, but not proved healthy" in undone.output
-    # Tried while users are on what runs, and done only then: else there would be nothing left to do.
+    # Tried while users are on what runs, and done only then: else nothing would be left to do.
     runs = [
         (each["phase"], each["status"])
         for each in shop.events_of(undone, "task.finished")
