@@ -113,6 +113,7 @@ def test_second_drill_of_an_environment_breaks_nothing(shop: SmallShop) -> None:
     assert [drill.exit_code for drill in shop.log()] == [0]
 
 
+@pytest.mark.drill
 def test_environment_that_declares_that_it_has_no_database_is_drilled_without(
     shop: SmallShop,
 ) -> None:

@@ -102,7 +102,8 @@ def staging(working: Operator, tmp_path: Path) -> Iterator[Staging]:
 @pytest.mark.parametrize(
     "scenarios",
     [
-        pytest.param(["application"], id="one"),
+        # With every change it is drilled on Compose.
+        pytest.param(["application"], id="one", marks=pytest.mark.drill),
         pytest.param(["emergency", "application"], id="two", marks=pytest.mark.drill),
     ],
 )
@@ -170,7 +171,7 @@ def test_scenario_that_leaves_users_with_the_fault_is_a_failed_drill_and_is_left
         ),
         pytest.param(
             {"drill_url": "http://127.0.0.1:9/"}, 3, "is not well before anything was broken",
-            id="users not served",
+            id="users not served", marks=pytest.mark.drill,
         ),
         pytest.param({"drill_faults": {}}, 3, "does not say how it may be broken", id="no fault"),
         pytest.param({"drill_rate": -1}, 2, "above 0", id="wrong rate"),
@@ -199,6 +200,7 @@ def test_fault_that_reaches_nobody_begins_no_rollback(staging: Staging) -> None:
     assert staging.operator.last()["scenario"] == "mark-good"
 
 
+@pytest.mark.drill
 def test_fault_that_could_not_be_caused_is_told_with_what_to_do(staging: Staging) -> None:
     staging.plays("deploys.yml", "lab", "break", "--fault", "no-such-fault")
 

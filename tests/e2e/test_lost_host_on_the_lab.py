@@ -27,6 +27,7 @@ def _lost(lab: Lab, host: str) -> Iterator[None]:
         path.unlink()
 
 
+@pytest.mark.drill
 def test_host_that_is_lost_in_prepare_keeps_every_other_host_from_being_switched(
     broken: Operator,
 ) -> None:

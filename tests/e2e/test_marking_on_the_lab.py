@@ -26,6 +26,7 @@ def _backups(operator: Operator) -> set[str]:
     return {path.name for path in operator.lab.backups.iterdir()}
 
 
+@pytest.mark.drill
 def test_backup_of_a_release_that_is_not_healthy_is_kept_and_the_release_not_marked(
     broken: Operator,
 ) -> None:

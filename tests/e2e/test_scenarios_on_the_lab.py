@@ -130,6 +130,7 @@ def test_evidence_that_cannot_be_kept_keeps_nobody_from_being_helped(shop: Opera
     assert "it goes on without them" in record.read_text(encoding="utf-8")
 
 
+@pytest.mark.drill
 def test_cache_flush_restarts_the_services_that_are_named_and_no_others(shop: Operator) -> None:
     before = _pids(shop)
 
@@ -159,6 +160,7 @@ def test_request_isolation_ends_every_session(shop: Operator) -> None:
     assert shop.health()["release"] == "1.0.0"
 
 
+@pytest.mark.drill
 def test_request_isolation_keeps_users_out_before_it_looks_for_the_release(shop: Operator) -> None:
     _break(shop, "request-isolation")
 
@@ -193,6 +195,7 @@ def test_request_isolation_that_is_continued_goes_through_with_users_kept_out(
     assert fault_for("request-isolation").symptoms(shop.lab) == []
 
 
+@pytest.mark.drill
 def test_request_isolation_asks_people_for_its_review(shop: Operator, channel: Channel) -> None:
     _break(shop, "request-isolation")
 

@@ -138,6 +138,7 @@ def test_database_goes_back_to_the_newest_backup_and_undo_takes_that_back(shop: 
     assert shop.users() == (500, "0")
 
 
+@pytest.mark.drill
 def test_a_second_restore_of_the_same_backup_is_refused_while_everything_runs_on(
     shop: Shop,
 ) -> None:

@@ -88,6 +88,7 @@ def test_a_host_that_died_stops_it_and_every_host_has_its_state_told(fleet: Flee
     assert [fleet.release(name) for name in fleet.hosts] == ["1.0.0", "1.1.0", "1.1.0"]
 
 
+@pytest.mark.drill
 def test_a_host_that_died_is_told_with_its_reason_in_a_batch_of_several(fleet: Fleet) -> None:
     fleet.dies("app2")
 

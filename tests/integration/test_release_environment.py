@@ -52,6 +52,7 @@ def _inventory(root: Path, lock: str) -> dict[str, Any]:
     return {"app": {"hosts": {"app1": host}}}
 
 
+@pytest.mark.drill
 def test_environment_that_was_broken_off_before_it_had_pip_is_gone_on_with(tmp_path: Path) -> None:
     broken = tmp_path / "environments" / "one" / "bin"
     broken.mkdir(parents=True)

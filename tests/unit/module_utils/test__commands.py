@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.sre.rollback.plugins.module_utils import _commands
 from ansible_collections.sre.rollback.plugins.module_utils._commands import (
     CommandError,
     run_in_turn,
@@ -46,7 +47,10 @@ def test_a_command_that_cannot_be_run_says_so(words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("ignores", ["", "trap '' TERM; "], ids=["ends", "has to be killed"])
-def test_a_command_that_hangs_is_waited_for_no_longer_than_was_said(ignores: str) -> None:
+def test_a_command_that_hangs_is_waited_for_no_longer_than_was_said(
+    ignores: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_commands, "_TO_END", 0.5)
     began = time.monotonic()
 
     said = _fails("sh", "-c", f"{ignores}echo testing; while :; do sleep 0.1; done", timeout=0.5)
