@@ -32,6 +32,7 @@ pytest_plugins = [
     "tests.unleash",
     "tests.module_places",
     "tests.configuration_site",
+    "tests.work_tree",
 ]
 
 #: Folders whose files take minutes come first: at the end, one process would wait for the other.

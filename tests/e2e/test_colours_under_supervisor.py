@@ -217,37 +217,28 @@ def test_colour_that_crashes_gets_no_users_and_is_not_started_again_and_again(
 
 
 @pytest.mark.drill
-def test_program_of_a_colour_that_is_not_there_is_refused_before_anything_is_started(
-    colours: Colours, shop: Proxy
+@pytest.mark.parametrize(
+    ("said", "wrong", "told"),
+    [
+        ('"services": ["blue"]', '"services": ["bleu"]', "bleu: ERROR (no such process)"),
+        (
+            '"hosts": ["app1"]',
+            '"hosts": ["app7"]',
+            "colours_sides names app7, which group app does not have",
+        ),
+    ],
+    ids=["program", "host"],
+)
+def test_what_a_colour_names_and_is_not_there_is_refused_before_anything_is_started(
+    colours: Colours, shop: Proxy, said: str, wrong: str, told: str
 ) -> None:
-    text = (colours.folder / "hosts.yml").read_text()
-    (colours.folder / "hosts.yml").write_text(
-        text.replace('"services": ["blue"]', '"services": ["bleu"]')
-    )
+    inventory = colours.folder / "hosts.yml"
+    inventory.write_text(inventory.read_text().replace(said, wrong))
 
     refused = colours.types("blue-green", "--reason", "a try")
 
     assert refused.returncode == 3, refused.stderr
-    assert "bleu: ERROR (no such process)" in refused.stderr
-    assert shop.seen() == (200, "green")
-    assert colours.runs() == {"green"}
-
-
-@pytest.mark.drill
-def test_host_of_a_colour_that_the_application_does_not_have_is_refused(
-    colours: Colours, shop: Proxy
-) -> None:
-    text = (colours.folder / "hosts.yml").read_text()
-    (colours.folder / "hosts.yml").write_text(
-        text.replace('"hosts": ["app1"]', '"hosts": ["app7"]')
-    )
-
-    refused = colours.types("blue-green", "--reason", "a try")
-
-    assert refused.returncode == 3, refused.stderr
-    assert "colours_sides names app7, which group app does not have" in " ".join(
-        refused.stderr.split()
-    )
+    assert told in " ".join(refused.stderr.split())
     assert shop.seen() == (200, "green")
     assert colours.runs() == {"green"}
 
